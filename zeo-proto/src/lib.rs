@@ -1,0 +1,26 @@
+//! The zeo wire protocol: identities, messages, framing and both ends' connection machines.
+#![no_std]
+
+extern crate alloc;
+
+mod ids;
+mod messages;
+
+pub use ids::{Identity, Oid, ParseIdError, Tid, TxnId};
+pub use messages::{
+    Begin, Call, CallId, CatchUp, ClientMessage, Conflict, Failure, Goodbye, Loaded, Outcome,
+    OutcomeQuery, Reply, ServerMessage, Store, TxnMeta, TxnNumber, Validity,
+};
+
+/// How many oids one [`Call::LoadMany`] may ask for.
+pub const MAX_BATCH: usize = 1_024;
+/// How many oids one [`Call::NewOids`] may ask for.
+pub const MAX_NEW_OIDS: u32 = 10_000;
+/// Bytes of user, description and extension of a transaction together: 64 KiB.
+pub const MAX_META: usize = 64 << 10;
+/// Bytes of a frame after its length: 64 MiB.
+pub const MAX_FRAME: usize = 64 << 20;
+/// Bytes of one object's data: what fits into a frame beside a head of 1 MiB.
+pub const MAX_OBJECT: usize = MAX_FRAME - (1 << 20);
+/// Oids in one page of a long list; also how many oids one object may refer to: 64 Ki.
+pub const MAX_PAGE: usize = 64 << 10;

@@ -1,0 +1,265 @@
+//! The native messages: what a client and a server say to each other once the handshake is done.
+//!
+//! A message is a *head*, one of the enums here in bincode, and a *tail*, the object data as raw
+//! bytes: data never passes through a serialiser. [`ClientMessage`] and [`ServerMessage`] are the
+//! two directions. A *call* is answered by exactly one reply or failure (a paged reply counts as
+//! one, its last page says so); a *notice* is never answered. The order of variants is the wire
+//! format: new ones are added at the end, none is removed. PROTOCOL.md has the table.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Oid, Tid, TxnId};
+
+/// Names a call on its connection; chosen by the caller, unique among its calls in flight.
+pub type CallId = u64;
+
+/// Names a transaction on its connection, from `tpc_begin` to its end; chosen by the client.
+pub type TxnNumber = u32;
+
+/// From client to server.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ClientMessage {
+    /// A call, which gets exactly one answer.
+    Call(CallId, Call),
+    /// Begins a transaction; nothing is locked or checked yet.
+    TpcBegin(TxnNumber, Begin),
+    /// Stores one object in a transaction. Tail: the object's data.
+    Store(TxnNumber, Store),
+    /// The transaction depends on this object still being at this serial when it commits.
+    ReadCurrent(TxnNumber, Oid, Tid),
+    /// Deletes an object that was read at this serial.
+    Delete(TxnNumber, Oid, Tid),
+    /// Ends a transaction without a trace; one that is not known is ignored.
+    TpcAbort(TxnNumber),
+    /// The last message: the client leaves, and why.
+    Goodbye(Goodbye),
+}
+
+/// What a client may ask.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Call {
+    /// Is the server there? Answer: [`Reply::Pong`].
+    Ping,
+    /// The revision valid just before a tid. Answer: [`Reply::Loaded`].
+    LoadBefore(Oid, Tid),
+    /// The same for up to [`MAX_BATCH`](crate::MAX_BATCH) objects. Answer: [`Reply::LoadedMany`],
+    /// in pages.
+    LoadMany(Tid, Vec<Oid>),
+    /// Names for that many new objects (1 to [`MAX_NEW_OIDS`](crate::MAX_NEW_OIDS)). Answer:
+    /// [`Reply::NewOids`].
+    NewOids(u32),
+    /// The last tid that the server has published. Answer: [`Reply::LastTid`].
+    LastTid,
+    /// Which objects changed after a tid. Answer: [`Reply::CatchUp`], in pages.
+    InvalidationsSince(Tid),
+    /// What became of a transaction. Answer: [`Reply::Outcome`].
+    Outcome(OutcomeQuery),
+    /// Votes on a transaction; `true` says "then finish", which makes a commit one round trip.
+    /// Answer: [`Reply::Finished`], or [`Reply::Voted`] where it is `false`.
+    TpcVote(TxnNumber, bool),
+    /// Makes a voted transaction permanent. Answer: [`Reply::Finished`].
+    TpcFinish(TxnNumber),
+    /// The server's state for an operator. Answer: [`Reply::Status`].
+    Status,
+}
+
+/// How a transaction begins.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Begin {
+    /// The name under which its outcome can be asked for.
+    pub id: TxnId,
+    /// The last tid that the transaction's reads saw. A store without a serial is checked against
+    /// it, and an outcome is looked for after it.
+    pub snapshot: Tid,
+    /// Who, what, and anything else, kept with the transaction.
+    pub meta: TxnMeta,
+}
+
+/// What is kept with a transaction beside its objects; at most
+/// [`MAX_META`](crate::MAX_META) bytes together.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TxnMeta {
+    /// Who made it.
+    pub user: String,
+    /// What it does.
+    pub description: String,
+    /// Whatever else the application keeps with it.
+    pub extension: Vec<u8>,
+}
+
+/// One object in a transaction, without its data.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Store {
+    /// The object.
+    pub oid: Oid,
+    /// The serial that was read, [`Tid::ZERO`] for a new object; `None` where it was written
+    /// without being read, which conflicts with any commit after the snapshot.
+    pub serial: Option<Tid>,
+    /// The oids that the data refers to, where the client knows: garbage collection then does not
+    /// depend on how data is serialised.
+    pub refs: Option<Vec<Oid>>,
+}
+
+/// A question about a transaction whose answer was lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OutcomeQuery {
+    /// The transaction.
+    pub id: TxnId,
+    /// The snapshot that it began with.
+    pub snapshot: Tid,
+    /// The epoch of the database that it was sent to.
+    pub epoch: u64,
+}
+
+/// From server to client.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ServerMessage {
+    /// The answer to a call. Tail: object data, where the reply says so.
+    Reply(CallId, Reply),
+    /// The call failed.
+    Failure(CallId, Failure),
+    /// A commit by somebody else, one transaction whole: its tid and the objects that it wrote.
+    /// `true` says that more oids of the same transaction follow in the next `Invalidate`; they
+    /// are applied together.
+    Invalidate(Tid, Vec<Oid>, bool),
+    /// The last message: the server leaves, and why.
+    Goodbye(Goodbye),
+}
+
+/// Answers to calls.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Reply {
+    /// To [`Call::Ping`].
+    Pong,
+    /// To [`Call::LoadBefore`]. Tail: the data, if there is any.
+    Loaded(Loaded),
+    /// To [`Call::LoadMany`], in the order asked. Tail: the data of each, one after the other.
+    /// `true` says that another page follows.
+    LoadedMany(Vec<Loaded>, bool),
+    /// To [`Call::NewOids`]: that many oids, counting up from the first.
+    NewOids(Oid, u32),
+    /// To [`Call::LastTid`].
+    LastTid(Tid),
+    /// To [`Call::InvalidationsSince`].
+    CatchUp(CatchUp),
+    /// To [`Call::Outcome`].
+    Outcome(Outcome),
+    /// To [`Call::TpcVote`] without finish: the object locks are held.
+    Voted,
+    /// The transaction is durable and published at this tid.
+    Finished(Tid),
+    /// To [`Call::Status`]. Tail: JSON in UTF-8.
+    Status,
+}
+
+/// What was found of an object before a tid.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Loaded {
+    /// It had no revision yet, or never has.
+    Absent,
+    /// It was deleted at `serial`; `end` as below.
+    Deleted(Validity),
+    /// A revision, and how many bytes of the tail are its data.
+    Revision(Validity, u32),
+}
+
+/// When a revision is what a reader sees.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Validity {
+    /// The tid that wrote it.
+    pub serial: Tid,
+    /// The tid that superseded it, or a tid up to which alone it is known to be valid; `None` for
+    /// what is current.
+    pub end: Option<Tid>,
+}
+
+/// One page of the objects that changed after a tid, or why they cannot be listed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum CatchUp {
+    /// These objects changed, up to and including `through`; `more` pages follow.
+    Page {
+        /// The last tid that the whole answer covers; the same in every page.
+        through: Tid,
+        /// Objects that changed; none comes twice.
+        oids: Vec<Oid>,
+        /// Whether another page follows.
+        more: bool,
+    },
+    /// There were too many: drop the cache and go on from `through`.
+    TooOld {
+        /// The tid from which to go on.
+        through: Tid,
+    },
+    /// The tid asked about is not one of this history: drop the cache and go on from `through`.
+    NotOfThisHistory {
+        /// The tid from which to go on.
+        through: Tid,
+    },
+}
+
+/// What became of a transaction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Outcome {
+    /// It was committed at this tid.
+    Committed(Tid),
+    /// It was not, and never will be: its id is fenced.
+    NotCommitted,
+    /// It began before what is remembered of outcomes, or in another epoch.
+    TooOldToKnow,
+}
+
+/// Why a call failed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Failure {
+    /// An object was changed by somebody else; nothing was committed.
+    Conflict(Conflict),
+    /// The transaction's id is fenced: its client was told that it was not committed.
+    Fenced,
+    /// The transaction outgrew this many bytes; nothing was committed.
+    TransactionTooLarge(u64),
+    /// No such transaction on this connection, or not in a state for this step.
+    NoSuchTransaction,
+    /// A queue of the server is full; ask again later.
+    Busy,
+    /// The storage or the server is read-only.
+    ReadOnly,
+    /// The disk is full; nothing was committed.
+    DiskFull,
+    /// The storage refuses to go on until it is reopened; nothing of this call was committed.
+    StorageFailed(String),
+    /// The storage failed in the middle of the commit; whether it is durable is not known.
+    OutcomeUnknown(String),
+    /// What is stored of this object is damaged.
+    Damaged(String),
+    /// The server knows this message but does not serve it (yet).
+    Unsupported,
+    /// The server is stopping.
+    Stopping,
+}
+
+/// An object that a transaction wrote or depended on was changed after it was read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Conflict {
+    /// The object.
+    pub oid: Oid,
+    /// The serial that is current.
+    pub committed: Tid,
+    /// The serial that the transaction had read, or its snapshot where it gave none.
+    pub read: Tid,
+}
+
+/// Why one side ends the connection.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Goodbye {
+    /// It was closed in order.
+    Closed,
+    /// The server is stopping; come back later.
+    Stopping,
+    /// The other side broke the protocol; the text says how.
+    ProtocolError(String),
+    /// The other side held object locks, memory or a place too long.
+    TookTooLong(String),
+}

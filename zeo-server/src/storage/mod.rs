@@ -1,0 +1,188 @@
+//! What holds revisions: the [`Storage`] trait, and the storages that implement it.
+//!
+//! A storage has no thread of its own and no clock. Its methods may block on the disk, so the
+//! server calls them in stages: [`Storage::apply`] in the commit stage, one group at a time;
+//! [`Storage::load_before`] and [`Storage::changes_since`] in the load stage, from several threads
+//! at once; [`Storage::index_some`] and [`Storage::prepare`] in stages of their own whenever
+//! [`Storage::chores`] says that there is work.
+//!
+//! A storage knows nothing of what is *published*: it is durable state, and readers say with
+//! `as_of` how much of it they may see.
+
+use bytes::Bytes;
+use zeo_proto::{Conflict, Identity, Oid, Outcome, OutcomeQuery, Tid, TxnId, TxnMeta, Validity};
+
+/// What holds revisions.
+///
+/// The contract that every implementation passes is the test-suite in `contract`.
+pub trait Storage: Send + Sync + std::fmt::Debug + 'static {
+    /// Which database this is.
+    fn identity(&self) -> Identity;
+
+    /// The tid of the last durable commit; [`Tid::ZERO`] when there is none.
+    fn last_tid(&self) -> Tid;
+
+    /// The revision of `oid` that was valid just before `before`, as seen by a reader who knows of
+    /// commits up to and including `as_of` and of none after.
+    ///
+    /// The revision's `end` is the tid that superseded it if that is ≤ `as_of`, else `None`.
+    fn load_before(&self, oid: Oid, before: Tid, as_of: Tid) -> Result<Found, StorageError>;
+
+    /// Carries out a group of operations in order and makes them durable with one sync.
+    ///
+    /// Each commit is checked against everything before it, also in this group; the refusal of one
+    /// leaves nothing behind and does not disturb the others. Results come in the order of the
+    /// operations. When this returns, what it says is durable. `unix_micros` is the time of day
+    /// that tids are made from. Calls do not overlap.
+    fn apply(&self, group: Vec<Operation>, unix_micros: u64) -> Vec<Result<Applied, Refused>>;
+
+    /// The objects written by commits after `since`, up to and including `through`, each once;
+    /// [`Changes::TooMany`] when there are more than `limit` or the way there is too long.
+    fn changes_since(
+        &self,
+        since: Tid,
+        through: Tid,
+        limit: usize,
+    ) -> Result<Changes, StorageError>;
+
+    /// Which background work waits to be done.
+    fn chores(&self) -> Chores;
+
+    /// Moves a bounded number of entries from the overlay into the index, and makes a checkpoint
+    /// when one is due. Calls do not overlap each other, but do overlap everything else.
+    fn index_some(&self) -> Result<(), StorageError>;
+
+    /// Prepares the space that coming commits are written into. Calls do not overlap each other.
+    fn prepare(&self) -> Result<(), StorageError>;
+
+    /// Makes what is left to do for a quick opening durable. Nothing is called after it.
+    fn close(&self) -> Result<(), StorageError>;
+}
+
+/// What a load found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Found {
+    /// No revision before that tid, or never any.
+    Absent,
+    /// The object was deleted.
+    Deleted(Validity),
+    /// A revision and its data.
+    Revision(Validity, Bytes),
+}
+
+/// What the commit stage is asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Operation {
+    /// Commit a transaction. Answer: [`Applied::Committed`].
+    Commit(Commit),
+    /// Reserve names for that many new objects, durably. Answer: [`Applied::Reserved`].
+    ReserveOids(u32),
+    /// What became of a transaction; fences it if it was not committed. Answer:
+    /// [`Applied::Outcome`].
+    Outcome(OutcomeQuery),
+}
+
+/// A transaction ready to be committed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Commit {
+    /// The name its client gave it.
+    pub id: TxnId,
+    /// The last tid that its reads saw.
+    pub snapshot: Tid,
+    /// User, description, extension.
+    pub meta: TxnMeta,
+    /// The objects it writes; of two records of one oid, the later counts.
+    pub records: Vec<Record>,
+    /// Objects that it read and depends on, with the serials read.
+    pub read_current: Vec<(Oid, Tid)>,
+}
+
+/// One object that a transaction writes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Record {
+    /// The object.
+    pub oid: Oid,
+    /// The serial that was read, [`Tid::ZERO`] for a new object, `None` to check against the
+    /// snapshot. The check fails with a conflict if the object's current serial is another one (or,
+    /// with `None`, is newer than the snapshot).
+    pub serial: Option<Tid>,
+    /// The new data; `None` deletes the object.
+    pub data: Option<Bytes>,
+    /// The oids that the data refers to, where the client said so.
+    pub refs: Option<Vec<Oid>>,
+}
+
+/// What became of an operation that was carried out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Applied {
+    /// The commit is durable at this tid.
+    Committed(Tid),
+    /// The first of the reserved oids; as many as asked for follow one another.
+    Reserved(Oid),
+    /// The answer to the question.
+    Outcome(Outcome),
+}
+
+/// Why an operation was not carried out.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Refused {
+    /// An object was changed since it was read.
+    #[error("object {} was changed at {} (read: {})", .0.oid, .0.committed, .0.read)]
+    Conflict(Conflict),
+    /// Its client was told that it was not committed.
+    #[error("the transaction is fenced")]
+    Fenced,
+    /// There is no space left; nothing was written.
+    #[error("no space left on the disk")]
+    DiskFull,
+    /// Refused before anything was written; the text says why.
+    #[error("{0}")]
+    Failed(String),
+    /// A write or sync failed half-way: whether it is durable shows on the next opening. The
+    /// storage refuses all writes until then.
+    #[error("the outcome is unknown: {0}")]
+    Unknown(String),
+}
+
+/// The changes after a tid.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Changes {
+    /// Objects, each once, in no particular order.
+    Objects(Vec<Oid>),
+    /// More than the caller wants to know.
+    TooMany,
+    /// `since` is not the tid of a transaction of this history (nor [`Tid::ZERO`]).
+    NotOfThisHistory,
+}
+
+/// Which background work waits.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Chores {
+    /// [`Storage::index_some`] has something to do.
+    pub index: bool,
+    /// [`Storage::prepare`] has something to do.
+    pub prepare: bool,
+    /// The overlay is full: no commit may be applied before an `index_some` has ended.
+    pub overlay_full: bool,
+}
+
+/// A read, or a chore, failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StorageError {
+    /// The bytes on disk are not what was written.
+    #[error("damaged: {0}")]
+    Damaged(String),
+    /// The disk failed.
+    #[error("{what}: {source}")]
+    Io {
+        /// What was being done, to which file.
+        what: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The index failed in a way that rebuilding it can cure.
+    #[error("index: {0}")]
+    Index(String),
+}
