@@ -77,11 +77,13 @@ impl Tid {
     /// The smallest tid that is larger; [`Tid::MAX`] stays itself.
     ///
     /// "What is current as of `tid`" is read with `before = tid.next()`.
+    #[must_use]
     pub const fn next(self) -> Self {
         Self::new(self.number().saturating_add(1))
     }
 
     /// The largest tid that is smaller; [`Tid::ZERO`] stays itself.
+    #[must_use]
     pub const fn previous(self) -> Self {
         Self::new(self.number().saturating_sub(1))
     }
@@ -94,8 +96,8 @@ impl Tid {
         let minutes = micros / MICROS_PER_MINUTE;
         let (year, month, day) = civil_from_days(minutes / (24 * 60));
         let minute_of_day = minutes % (24 * 60);
-        let stamp =
-            (((year.saturating_sub(1900)) * 12 + month - 1) * 31 + day - 1) * 24 * 60 + minute_of_day;
+        let stamp = (((year.saturating_sub(1900)) * 12 + month - 1) * 31 + day - 1) * 24 * 60
+            + minute_of_day;
         let Ok(stamp) = u32::try_from(stamp) else { return Self::MAX.previous() };
         let fraction = ((micros % MICROS_PER_MINUTE) << 32) / MICROS_PER_MINUTE;
         Self::new((u64::from(stamp) << 32) | fraction)

@@ -3,14 +3,28 @@
 
 extern crate alloc;
 
+mod bounded;
+mod client;
+mod codec;
+mod error;
+mod fields;
+mod frame;
+mod handshake;
 mod ids;
 mod messages;
+mod server;
 
+pub use client::{ClientConnection, ClientEvent};
+pub use codec::{Head, decode, encode, encode_head};
+pub use error::WireError;
+pub use frame::{FrameReader, PINNED_MAX, write_frame};
+pub use handshake::{Greeting, Hello, Refusal, RefusalReason, Versions, Welcome, refuse, welcome};
 pub use ids::{Identity, Oid, ParseIdError, Tid, TxnId};
 pub use messages::{
     Begin, Call, CallId, CatchUp, ClientMessage, Conflict, Failure, Goodbye, Loaded, Outcome,
     OutcomeQuery, Reply, ServerMessage, Store, TxnMeta, TxnNumber, Validity,
 };
+pub use server::{ServerConnection, ServerEvent};
 
 /// How many oids one [`Call::LoadMany`] may ask for.
 pub const MAX_BATCH: usize = 1_024;
@@ -24,3 +38,7 @@ pub const MAX_FRAME: usize = 64 << 20;
 pub const MAX_OBJECT: usize = MAX_FRAME - (1 << 20);
 /// Oids in one page of a long list; also how many oids one object may refer to: 64 Ki.
 pub const MAX_PAGE: usize = 64 << 10;
+/// Bytes of a frame of the handshake: 4 KiB.
+pub const HANDSHAKE_MAX: usize = 4 << 10;
+/// Bytes of a text that says why something failed: 1 KiB. A longer one is cut when it is sent.
+pub const MAX_REASON: usize = 1 << 10;

@@ -11,7 +11,8 @@ use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Oid, Tid, TxnId};
+use crate::bounded::{Binary, List, OptionalList, Reason, Text};
+use crate::{MAX_BATCH, MAX_META, MAX_PAGE, Oid, Tid, TxnId};
 
 /// Names a call on its connection; chosen by the caller, unique among its calls in flight.
 pub type CallId = u64;
@@ -45,9 +46,9 @@ pub enum Call {
     Ping,
     /// The revision valid just before a tid. Answer: [`Reply::Loaded`].
     LoadBefore(Oid, Tid),
-    /// The same for up to [`MAX_BATCH`](crate::MAX_BATCH) objects. Answer: [`Reply::LoadedMany`],
+    /// The same for up to [`MAX_BATCH`] objects. Answer: [`Reply::LoadedMany`],
     /// in pages.
-    LoadMany(Tid, Vec<Oid>),
+    LoadMany(Tid, #[serde(with = "List::<MAX_BATCH>")] Vec<Oid>),
     /// Names for that many new objects (1 to [`MAX_NEW_OIDS`](crate::MAX_NEW_OIDS)). Answer:
     /// [`Reply::NewOids`].
     NewOids(u32),
@@ -79,15 +80,25 @@ pub struct Begin {
 }
 
 /// What is kept with a transaction beside its objects; at most
-/// [`MAX_META`](crate::MAX_META) bytes together.
+/// [`MAX_META`] bytes together.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TxnMeta {
     /// Who made it.
+    #[serde(with = "Text::<MAX_META>")]
     pub user: String,
     /// What it does.
+    #[serde(with = "Text::<MAX_META>")]
     pub description: String,
     /// Whatever else the application keeps with it.
+    #[serde(with = "Binary::<MAX_META>")]
     pub extension: Vec<u8>,
+}
+
+impl TxnMeta {
+    /// Bytes of user, description and extension together.
+    pub fn size(&self) -> usize {
+        self.user.len() + self.description.len() + self.extension.len()
+    }
 }
 
 /// One object in a transaction, without its data.
@@ -100,6 +111,7 @@ pub struct Store {
     pub serial: Option<Tid>,
     /// The oids that the data refers to, where the client knows: garbage collection then does not
     /// depend on how data is serialised.
+    #[serde(with = "OptionalList::<MAX_PAGE>")]
     pub refs: Option<Vec<Oid>>,
 }
 
@@ -124,7 +136,7 @@ pub enum ServerMessage {
     /// A commit by somebody else, one transaction whole: its tid and the objects that it wrote.
     /// `true` says that more oids of the same transaction follow in the next `Invalidate`; they
     /// are applied together.
-    Invalidate(Tid, Vec<Oid>, bool),
+    Invalidate(Tid, #[serde(with = "List::<MAX_PAGE>")] Vec<Oid>, bool),
     /// The last message: the server leaves, and why.
     Goodbye(Goodbye),
 }
@@ -138,7 +150,7 @@ pub enum Reply {
     Loaded(Loaded),
     /// To [`Call::LoadMany`], in the order asked. Tail: the data of each, one after the other.
     /// `true` says that another page follows.
-    LoadedMany(Vec<Loaded>, bool),
+    LoadedMany(#[serde(with = "List::<MAX_BATCH>")] Vec<Loaded>, bool),
     /// To [`Call::NewOids`]: that many oids, counting up from the first.
     NewOids(Oid, u32),
     /// To [`Call::LastTid`].
@@ -184,6 +196,7 @@ pub enum CatchUp {
         /// The last tid that the whole answer covers; the same in every page.
         through: Tid,
         /// Objects that changed; none comes twice.
+        #[serde(with = "List::<MAX_PAGE>")]
         oids: Vec<Oid>,
         /// Whether another page follows.
         more: bool,
@@ -229,11 +242,11 @@ pub enum Failure {
     /// The disk is full; nothing was committed.
     DiskFull,
     /// The storage refuses to go on until it is reopened; nothing of this call was committed.
-    StorageFailed(String),
+    StorageFailed(#[serde(with = "Reason")] String),
     /// The storage failed in the middle of the commit; whether it is durable is not known.
-    OutcomeUnknown(String),
+    OutcomeUnknown(#[serde(with = "Reason")] String),
     /// What is stored of this object is damaged.
-    Damaged(String),
+    Damaged(#[serde(with = "Reason")] String),
     /// The server knows this message but does not serve it (yet).
     Unsupported,
     /// The server is stopping.
@@ -259,7 +272,7 @@ pub enum Goodbye {
     /// The server is stopping; come back later.
     Stopping,
     /// The other side broke the protocol; the text says how.
-    ProtocolError(String),
+    ProtocolError(#[serde(with = "Reason")] String),
     /// The other side held object locks, memory or a place too long.
-    TookTooLong(String),
+    TookTooLong(#[serde(with = "Reason")] String),
 }
