@@ -3,13 +3,14 @@
 //! An oid and a tid are eight raw big-endian bytes on the wire and in the journal, so that their
 //! order as bytes is their order as numbers.
 
+use alloc::string::String;
 use core::fmt;
 use core::str::FromStr;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 /// An object's name: 8 bytes, never used twice.
-#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Oid([u8; 8]);
 
 impl Oid {
@@ -44,7 +45,7 @@ impl Oid {
 /// The layout is that of `persistent.TimeStamp`: the upper four bytes count minutes
 /// (`(((year - 1900) * 12 + month - 1) * 31 + day - 1) * 24 + hour) * 60 + minute`), the lower
 /// four are the seconds within that minute in units of 60 / 2³² s.
-#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Tid([u8; 8]);
 
 impl Tid {
@@ -192,6 +193,35 @@ macro_rules! hexadecimal {
         }
     };
 }
+
+/// Serialised as text where people read it. Elsewhere as the number whose little-endian bytes are
+/// the name's: on the wire these are the raw bytes, at an eighth of the cost of eight elements.
+macro_rules! serialised {
+    ($name:ident) => {
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                if serializer.is_human_readable() {
+                    serializer.collect_str(self)
+                } else {
+                    serializer.serialize_u64(u64::from_le_bytes(self.0))
+                }
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                if deserializer.is_human_readable() {
+                    String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+                } else {
+                    u64::deserialize(deserializer).map(|number| Self(number.to_le_bytes()))
+                }
+            }
+        }
+    };
+}
+
+serialised!(Oid);
+serialised!(Tid);
 
 hexadecimal!(Oid);
 hexadecimal!(Tid);

@@ -1,4 +1,46 @@
-//! The zeo wire protocol: identities, messages, framing and both ends' connection machines.
+//! The zeo wire protocol: identities, messages, framing, and a state machine for either end of a
+//! connection.
+//!
+//! The crate turns bytes into events and messages into bytes. It has no socket, no clock and no
+//! thread, and is `no_std` so that none can slip in: when bytes come, where they go and what a
+//! message means are matters of who uses it. PROTOCOL.md describes what is on the wire.
+//!
+//! Read [`ClientMessage`] and [`ServerMessage`] first: all that the two sides say to each other.
+//! [`ClientConnection`] and [`ServerConnection`] bring a connection to the point where they do.
+//!
+//! ```
+//! use zeo_proto::{
+//!     ClientConnection, ClientEvent, Greeting, Hello, Identity, ServerConnection, ServerEvent, Tid,
+//!     Welcome, welcome,
+//! };
+//!
+//! let mut server = ServerConnection::new(Greeting::default());
+//! let mut client = ClientConnection::new(Hello::new("main")?);
+//! let (mut to_client, mut to_server) = (Vec::new(), Vec::new());
+//!
+//! server.greet(&mut to_client);
+//! client.receive(&to_client);
+//! assert_eq!(client.poll(), Some(ClientEvent::Greeted));
+//! client.take_output(&mut to_server);
+//!
+//! server.receive(&to_server);
+//! let Some(ServerEvent::Hello(hello)) = server.poll() else { panic!("no hello") };
+//! assert_eq!(hello.storage(), "main");
+//!
+//! to_client.clear();
+//! let session = Welcome {
+//!     identity: Identity { uuid: [7; 16], epoch: 1 },
+//!     last_tid: Tid::ZERO,
+//!     features: 0,
+//!     max_frame: 64 << 20,
+//!     max_transaction: 1 << 30,
+//!     max_calls: 256,
+//! };
+//! welcome(&session, &mut to_client);
+//! client.receive(&to_client);
+//! assert_eq!(client.poll(), Some(ClientEvent::Welcomed(session)));
+//! # Ok::<(), zeo_proto::WireError>(())
+//! ```
 #![no_std]
 
 extern crate alloc;
@@ -9,6 +51,8 @@ mod codec;
 mod error;
 mod fields;
 mod frame;
+#[doc(hidden)]
+pub mod fuzzing;
 mod handshake;
 mod ids;
 mod messages;

@@ -116,10 +116,11 @@ impl ServerConnection {
         self.reader.memory()
     }
 
-    /// Appends what a client that broke the protocol is told before its connection is closed.
+    /// Appends what a client that broke the protocol is told before its connection is closed: a
+    /// refusal before its hello was read, a goodbye after.
     pub fn dismiss(&self, error: &WireError, out: &mut Vec<u8>) {
         let text = error.to_string();
-        if self.phase == (Phase::Ended { hello: false }) {
+        if matches!(self.phase, Phase::Greeting | Phase::Ended { hello: false }) {
             return refuse(&Refusal { reason: reason(error), text }, out);
         }
         let goodbye = ServerMessage::Goodbye(Goodbye::ProtocolError(text));
