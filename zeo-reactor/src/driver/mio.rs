@@ -1,0 +1,203 @@
+//! The real driver, on [mio](https://docs.rs/mio).
+//!
+//! mio's traps, stated once: readiness is edge-triggered, so a stream is read until it would block
+//! (or until a short read, which on the stream sockets used here means the same unless the end of
+//! input has been announced); there is one `Waker` for a poll; spurious events are normal; a
+//! connect is done when the stream is writable *and* `take_error` is empty *and* it has a peer.
+
+use std::{
+    collections::hash_map::RandomState,
+    fmt,
+    hash::BuildHasher,
+    io::{self, IoSlice, Read, Write},
+    sync::Arc,
+    time::{Duration, Instant, SystemTime},
+};
+
+use mio::{Events, Interest, Poll, Token, Waker, event::Event};
+
+use super::{
+    Driver, ListenerToken, Pool, Readiness, Ready, StreamToken, Wake,
+    mio_socket::{Listener, Stream},
+    pool::ThreadPool,
+};
+use crate::{Address, StageConfig, Time, time::monotonic};
+
+/// Real sockets, the machine's clocks, real threads.
+pub struct MioDriver {
+    poll: Poll,
+    events: Events,
+    waker: Arc<dyn Wake>,
+    start: Instant,
+    listeners: Vec<Option<Listener>>,
+    streams: Vec<Option<Stream>>,
+}
+
+impl MioDriver {
+    /// A driver of its own: nothing is shared with any other.
+    pub fn new() -> io::Result<Self> {
+        let poll = Poll::new()?;
+        let waker = Arc::new(Waker::new(poll.registry(), WAKER)?);
+        Ok(Self {
+            poll,
+            events: Events::with_capacity(EVENTS_MAX),
+            waker,
+            start: monotonic(),
+            listeners: Vec::new(),
+            streams: Vec::new(),
+        })
+    }
+
+    fn stream(&mut self, token: StreamToken) -> io::Result<&mut Stream> {
+        self.streams.get_mut(token.0).and_then(Option::as_mut).ok_or_else(not_there)
+    }
+
+    fn add_stream(&mut self, token: StreamToken, mut stream: Stream) -> io::Result<()> {
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        self.poll.registry().register(&mut stream, stream_token(token), interest)?;
+        put(&mut self.streams, token.0, stream);
+        Ok(())
+    }
+}
+
+impl Driver for MioDriver {
+    fn now(&self) -> Time {
+        Time::from_start(monotonic().duration_since(self.start))
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "the one place that reads the time of day")]
+    fn unix_micros(&self) -> u64 {
+        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
+    }
+
+    fn seed(&mut self) -> u64 {
+        RandomState::new().hash_one(self.now().since_start())
+    }
+
+    fn waker(&self) -> Arc<dyn Wake> {
+        Arc::clone(&self.waker)
+    }
+
+    fn wait(&mut self, limit: Option<Duration>, ready: &mut Vec<Ready>) -> io::Result<()> {
+        match self.poll.poll(&mut self.events, limit) {
+            Ok(()) => ready.extend(self.events.iter().filter_map(translate)),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    fn listen(&mut self, token: ListenerToken, at: &Address) -> io::Result<Address> {
+        let (mut listener, address) = Listener::bind(at)?;
+        self.poll.registry().register(&mut listener, listener_token(token), Interest::READABLE)?;
+        put(&mut self.listeners, token.0, listener);
+        Ok(address)
+    }
+
+    fn accept(&mut self, from: ListenerToken, stream: StreamToken) -> io::Result<Address> {
+        let listener = self.listeners.get_mut(from.0).and_then(Option::as_mut);
+        let (accepted, peer) = listener.ok_or_else(not_there)?.accept()?;
+        self.add_stream(stream, accepted)?;
+        Ok(peer)
+    }
+
+    fn close_listener(&mut self, token: ListenerToken) {
+        if let Some(mut listener) = self.listeners.get_mut(token.0).and_then(Option::take) {
+            forget(self.poll.registry().deregister(&mut listener));
+        }
+    }
+
+    fn connect(&mut self, token: StreamToken, to: &Address) -> io::Result<()> {
+        self.add_stream(token, Stream::connect(to)?)
+    }
+
+    fn finish_connect(&mut self, token: StreamToken) -> io::Result<()> {
+        self.stream(token)?.finish_connect()
+    }
+
+    fn read(&mut self, token: StreamToken, into: &mut [u8]) -> io::Result<usize> {
+        self.stream(token)?.read(into)
+    }
+
+    fn write(&mut self, token: StreamToken, from: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.stream(token)?.write_vectored(from)
+    }
+
+    fn shutdown(&mut self, token: StreamToken) {
+        forget(self.stream(token).and_then(|stream| stream.shutdown()));
+    }
+
+    fn close_stream(&mut self, token: StreamToken) {
+        if let Some(mut stream) = self.streams.get_mut(token.0).and_then(Option::take) {
+            forget(self.poll.registry().deregister(&mut stream));
+        }
+    }
+
+    fn start_stage(&mut self, config: &StageConfig) -> io::Result<Box<dyn Pool>> {
+        Ok(Box::new(ThreadPool::start(config)?))
+    }
+}
+
+impl Wake for Waker {
+    fn wake(&self) {
+        if let Err(error) = Self::wake(self) {
+            tracing::error!(%error, "cannot wake a reactor");
+        }
+    }
+}
+
+impl fmt::Debug for MioDriver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MioDriver").finish_non_exhaustive()
+    }
+}
+
+/// Streams have even tokens, listeners odd ones.
+const fn stream_token(token: StreamToken) -> Token {
+    Token(token.0 << 1)
+}
+
+const fn listener_token(token: ListenerToken) -> Token {
+    Token((token.0 << 1) | 1)
+}
+
+fn translate(event: &Event) -> Option<Ready> {
+    let Token(token) = event.token();
+    if event.token() == WAKER {
+        return None;
+    }
+    if token & 1 == 1 {
+        return Some(Ready::Accept(ListenerToken(token >> 1)));
+    }
+    let ended = event.is_error() || event.is_read_closed();
+    let readiness = Readiness {
+        readable: event.is_readable() || ended,
+        read_closed: ended,
+        writable: event.is_writable() || event.is_error(),
+    };
+    Some(Ready::Stream(StreamToken(token >> 1), readiness))
+}
+
+fn put<T>(slots: &mut Vec<Option<T>>, index: usize, value: T) {
+    if slots.len() <= index {
+        slots.resize_with(index + 1, || None);
+    }
+    if let Some(slot) = slots.get_mut(index) {
+        *slot = Some(value);
+    }
+}
+
+fn not_there() -> io::Error {
+    io::ErrorKind::NotConnected.into()
+}
+
+/// The socket goes away anyway.
+fn forget(result: io::Result<()>) {
+    if let Err(error) = result {
+        tracing::trace!(%error, "while closing a socket");
+    }
+}
+
+const WAKER: Token = Token(usize::MAX);
+const EVENTS_MAX: usize = 1024;

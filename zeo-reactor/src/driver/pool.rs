@@ -1,0 +1,80 @@
+//! Real threads for a stage.
+
+use std::{
+    fmt, io,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::{Builder, JoinHandle},
+};
+
+use crossbeam_channel::{Receiver, Sender, unbounded};
+
+use super::{Pool, Work};
+use crate::StageConfig;
+
+/// Named threads that take jobs from one queue. The queue's bound is the stage's: the reactor
+/// counts jobs before it submits them.
+pub(crate) struct ThreadPool {
+    jobs: Option<Sender<Work>>,
+    closing: Arc<AtomicBool>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl ThreadPool {
+    pub(crate) fn start(config: &StageConfig) -> io::Result<Self> {
+        let (sender, receiver) = unbounded();
+        let closing = Arc::new(AtomicBool::new(false));
+        let mut pool = Self { jobs: Some(sender), closing, threads: Vec::new() };
+        for number in 0..config.threads.max(1) {
+            pool.add_thread(format!("{}-{number}", config.name), receiver.clone())?;
+        }
+        Ok(pool)
+    }
+
+    fn add_thread(&mut self, name: String, jobs: Receiver<Work>) -> io::Result<()> {
+        let closing = Arc::clone(&self.closing);
+        let thread = Builder::new().name(name).spawn(move || work(&jobs, &closing))?;
+        self.threads.push(thread);
+        Ok(())
+    }
+}
+
+impl Pool for ThreadPool {
+    fn submit(&mut self, job: Work) {
+        if let Some(jobs) = &self.jobs {
+            jobs.send(job).expect("the pool's threads hold receivers until it is shut down");
+        }
+    }
+
+    fn shutdown(&mut self) {
+        self.closing.store(true, Ordering::SeqCst);
+        self.jobs = None;
+        for thread in self.threads.drain(..) {
+            if thread.join().is_err() {
+                tracing::error!("a thread of a stage has panicked outside its job");
+            }
+        }
+    }
+}
+
+impl Drop for ThreadPool {
+    fn drop(&mut self) {
+        self.shutdown();
+    }
+}
+
+impl fmt::Debug for ThreadPool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ThreadPool").field("threads", &self.threads.len()).finish_non_exhaustive()
+    }
+}
+
+fn work(jobs: &Receiver<Work>, closing: &AtomicBool) {
+    for job in jobs {
+        if !closing.load(Ordering::SeqCst) {
+            job()();
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! Stages: named, bounded pools for work that may block, whose results come back to the reactor.
+
+use std::{
+    any::Any,
+    fmt,
+    panic::{AssertUnwindSafe, catch_unwind},
+};
+
+use crate::{
+    arena::Key,
+    driver::{Delivery, Pool, Work},
+};
+
+/// What a stage is to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StageConfig {
+    /// The name of its threads, which get numbers.
+    pub name: &'static str,
+    /// How many threads; at least one.
+    pub threads: usize,
+    /// How many jobs there may be, from submission until their `then` begins.
+    pub bound: usize,
+}
+
+/// Names a stage of one reactor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct StageId(pub(crate) Key);
+
+/// The stage has as many jobs as it may, or has ended; the job was dropped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the stage is full")]
+pub struct StageFull;
+
+/// A job panicked; the message is the panic's.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a job panicked: {0}")]
+pub struct JobPanicked(pub String);
+
+/// The reactor's side of a stage: its threads, and a count of what is in them.
+pub(crate) struct Stage {
+    pub(crate) pool: Box<dyn Pool>,
+    pub(crate) jobs: usize,
+    pub(crate) bound: usize,
+}
+
+impl Stage {
+    pub(crate) const fn room(&self) -> usize {
+        self.bound.saturating_sub(self.jobs)
+    }
+}
+
+impl fmt::Debug for Stage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Stage").field("jobs", &self.jobs).finish_non_exhaustive()
+    }
+}
+
+/// Joins the two halves of a job; a panic in the first is a result like any other.
+pub(crate) fn job<R: Send + 'static>(
+    work: impl FnOnce() -> R + Send + 'static,
+    deliver: impl FnOnce(Result<R, JobPanicked>) + Send + 'static,
+) -> Work {
+    Box::new(move || -> Delivery {
+        // What the job had borrowed of the world is gone with it: nobody sees it half changed.
+        let result =
+            catch_unwind(AssertUnwindSafe(work)).map_err(|panic| JobPanicked(message(&*panic)));
+        Box::new(move || deliver(result))
+    })
+}
+
+/// What a panic said.
+pub(crate) fn message(panic: &(dyn Any + Send)) -> String {
+    match (panic.downcast_ref::<&str>(), panic.downcast_ref::<String>()) {
+        (Some(text), _) => (*text).to_owned(),
+        (_, Some(text)) => text.clone(),
+        _ => "no message".to_owned(),
+    }
+}
