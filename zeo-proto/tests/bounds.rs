@@ -33,7 +33,7 @@ fn an_announced_frame_takes_no_memory_before_it_arrives() {
 fn a_frame_keeps_no_more_than_its_share_of_a_buffer_alive() {
     let mut input = Vec::new();
     write_frame(&[1; 100], &mut input).unwrap();
-    write_frame(&[2; 100_000], &mut input).unwrap();
+    write_frame(&vec![2; 100_000], &mut input).unwrap();
     let mut reader = FrameReader::new();
     reader.receive(&input);
     let memory = reader.memory();
@@ -48,7 +48,7 @@ fn a_frame_keeps_no_more_than_its_share_of_a_buffer_alive() {
 #[test]
 fn what_is_left_of_a_large_buffer_moves_to_a_small_one() {
     let mut input = Vec::new();
-    write_frame(&[1; 100_000], &mut input).unwrap();
+    write_frame(&vec![1; 100_000], &mut input).unwrap();
     input.extend_from_slice(&[0, 0]);
     let mut reader = FrameReader::new();
     reader.receive(&input);

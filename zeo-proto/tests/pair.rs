@@ -266,7 +266,7 @@ fn drain(mut reader: FrameReader) -> Vec<Bytes> {
 /// What the clients of these tests ask for.
 fn asking() -> Hello {
     let mut hello = Hello::new("main").unwrap();
-    hello.label = "test".to_owned();
+    hello.label.push_str("test");
     hello.known = Some(session().identity);
     hello.last_tid = Some(Tid::new(17));
     hello
