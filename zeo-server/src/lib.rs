@@ -1,2 +1,49 @@
-//! To be written.
+//! The zeo storage server: sessions, commits, invalidations, and the storage beneath.
+//!
+//! A server is a [`zeo_reactor`] reactor whose shared state is [`Server`]: everything about
+//! sessions, and what is published of each storage, lives on its thread. What may block, reading
+//! and syncing, runs in stages and comes back as values.
+//!
+//! What this crate deliberately lacks: a client (that is `zeo-client`), any knowledge of what
+//! object data means, and a thread that touches server state other than the reactor's.
+//!
+//! Read first: [`Server`], which shows what a message does, and [`storage::Storage`], the seam
+//! between what is served and what is kept.
+//!
+//! ```
+//! use zeo_server::Server;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let server = Server::builder()
+//!     .memory_storage("main")
+//!     .listen("127.0.0.1:0".parse()?)
+//!     .start()?;
+//! println!("clients connect to {}", server.url("main"));
+//! server.stop();
+//! # Ok(())
+//! # }
+//! ```
+
+mod builder;
+mod catch_up;
+mod chores;
+mod commit;
+mod commit_queue;
+mod connection;
+mod database;
+mod handshake;
+mod hot;
+mod limits;
+mod load;
+mod oids;
+mod outgoing;
+mod recent;
+mod server;
+mod session;
+mod status;
+mod stop;
 pub mod storage;
+
+pub use builder::{RunningServer, ServerBuilder, StartError, Stopper};
+pub use limits::Limits;
+pub use server::Server;

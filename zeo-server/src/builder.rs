@@ -1,0 +1,238 @@
+//! Starting a server: its storages, its addresses, its reactor.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use zeo_proto::Identity;
+use zeo_reactor::{
+    Address, Context, Driver, Handle, JoinError, MioDriver, Reactor, ReactorThread, StageConfig,
+    StageId,
+};
+
+use crate::connection::NativeFactory;
+use crate::database::{Database, Stages};
+use crate::limits::Limits;
+use crate::server::Server;
+use crate::storage::{MemoryStorage, Storage};
+
+/// What a server will be made of.
+#[derive(Debug, Default)]
+pub struct ServerBuilder {
+    storages: Vec<(String, Option<Arc<dyn Storage>>)>,
+    addresses: Vec<Address>,
+    limits: Limits,
+}
+
+/// A server could not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// An address could not be listened on.
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        /// The address.
+        address: Address,
+        /// Why not.
+        source: io::Error,
+    },
+    /// Two storages have one name, or there is none.
+    #[error("{0}")]
+    Storages(String),
+    /// The system refused a poller or a thread.
+    #[error("cannot start: {0}")]
+    System(#[from] io::Error),
+    /// The reactor's thread did not start.
+    #[error("cannot start: {0}")]
+    Thread(#[from] zeo_reactor::StartError),
+}
+
+impl ServerBuilder {
+    /// Serves a storage under a name.
+    #[must_use]
+    pub fn storage(mut self, name: impl Into<String>, storage: Arc<dyn Storage>) -> Self {
+        self.storages.push((name.into(), Some(storage)));
+        self
+    }
+
+    /// Serves a storage in memory, which is gone with the server.
+    #[must_use]
+    pub fn memory_storage(mut self, name: impl Into<String>) -> Self {
+        self.storages.push((name.into(), None));
+        self
+    }
+
+    /// Listens on an address; may be called several times. Port 0 picks a free one.
+    #[must_use]
+    pub fn listen(mut self, address: Address) -> Self {
+        self.addresses.push(address);
+        self
+    }
+
+    /// Sets the bounds; [`Limits::default`] otherwise.
+    #[must_use]
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// Starts the server on a thread of its own. When this returns, it listens.
+    pub fn start(self) -> Result<RunningServer, StartError> {
+        let (reactor, addresses) = self.build(MioDriver::new()?)?;
+        let thread = ReactorThread::spawn("zeo-server", reactor)?;
+        Ok(RunningServer { thread, addresses })
+    }
+
+    /// Makes the server's reactor over any driver, and says where it listens.
+    pub fn build(
+        self,
+        driver: impl Driver + 'static,
+    ) -> Result<(Reactor<Server>, Vec<Address>), StartError> {
+        let mut names: Vec<_> = self.storages.iter().map(|(name, _)| name.as_str()).collect();
+        names.sort_unstable();
+        if names.is_empty() || names.windows(2).any(|pair| matches!(pair, [a, b] if a == b)) {
+            let text = format!("a server needs storages of different names, not {names:?}");
+            return Err(StartError::Storages(text));
+        }
+        let mut reactor = Reactor::new(driver, Server::new(self.limits)).private();
+        let addresses = reactor.with(|server, cx| -> Result<_, StartError> {
+            for (name, storage) in self.storages {
+                server.serve(cx, name, storage)?;
+            }
+            self.addresses.iter().map(|address| listen(cx, address)).collect()
+        })?;
+        Ok((reactor, addresses))
+    }
+}
+
+impl Server {
+    /// Begins to describe a server.
+    pub fn builder() -> ServerBuilder {
+        ServerBuilder::default()
+    }
+
+    /// Starts a server with one storage `main` in memory, on a free port of the loopback address:
+    /// for tests and examples.
+    pub fn in_memory() -> Result<RunningServer, StartError> {
+        let anywhere = Address::Tcp((std::net::Ipv4Addr::LOCALHOST, 0).into());
+        Self::builder().memory_storage("main").listen(anywhere).start()
+    }
+
+    fn serve(
+        &mut self,
+        cx: &mut Context<Self>,
+        name: String,
+        storage: Option<Arc<dyn Storage>>,
+    ) -> io::Result<()> {
+        let storage = storage.unwrap_or_else(|| {
+            let mut uuid = [0; 16];
+            uuid[..8].copy_from_slice(&cx.random().to_be_bytes());
+            uuid[8..].copy_from_slice(&cx.random().to_be_bytes());
+            Arc::new(MemoryStorage::new(Identity { uuid, epoch: 1 }))
+        });
+        let load_threads = self.limits.load_threads;
+        let stages = Stages {
+            load: start_stage(cx, "load", load_threads)?,
+            commit: start_stage(cx, "commit", 1)?,
+            index: start_stage(cx, "index", 1)?,
+            prepare: start_stage(cx, "prepare", 1)?,
+            catch_up: cx.start_stage(StageConfig { name: "catch-up", threads: 1, bound: 1024 })?,
+        };
+        let seed = cx.random();
+        self.databases.push(Database::new(name, storage, stages, &self.limits, seed));
+        let id = self.databases.ids().last().expect("one was just added");
+        self.run_chores(cx, id);
+        Ok(())
+    }
+}
+
+/// A stage that has at most one job a thread: what else there is waits in the reactor's tables.
+fn start_stage(
+    cx: &mut Context<Server>,
+    name: &'static str,
+    threads: usize,
+) -> io::Result<StageId> {
+    cx.start_stage(StageConfig { name, threads, bound: threads })
+}
+
+fn listen(cx: &mut Context<Server>, address: &Address) -> Result<Address, StartError> {
+    match cx.listen(address, NativeFactory) {
+        Ok((_, bound)) => Ok(bound),
+        Err(source) => Err(StartError::Listen { address: address.clone(), source }),
+    }
+}
+
+/// A server that runs on a thread of its own; dropping it stops it in order.
+#[derive(Debug)]
+pub struct RunningServer {
+    thread: ReactorThread<Server>,
+    addresses: Vec<Address>,
+}
+
+impl RunningServer {
+    /// Where it listens, in the order of [`ServerBuilder::listen`], with the ports that were
+    /// picked.
+    pub fn addresses(&self) -> &[Address] {
+        &self.addresses
+    }
+
+    /// What a client connects to for one of its storages; the first address counts.
+    ///
+    /// # Panics
+    ///
+    /// If it listens nowhere.
+    pub fn url(&self, storage: &str) -> String {
+        match self.addresses.first().expect("the server listens somewhere") {
+            Address::Tcp(address) => format!("zeo://{address}/{storage}"),
+            Address::Unix(path) => format!("zeo://{}?storage={storage}", path.display()),
+        }
+    }
+
+    /// What another thread stops it with.
+    pub fn stopper(&self) -> Stopper {
+        Stopper(self.thread.handle())
+    }
+
+    /// Stops it in order: commits in progress finish, storages are closed. Takes at most
+    /// [`Limits::stop`] and a little.
+    pub fn stop(self) {
+        drop(self);
+    }
+
+    /// Waits until it has stopped, at most that long; whether it has.
+    pub fn wait(&self, limit: Duration) -> bool {
+        !matches!(self.thread.join(Some(limit)), Err(JoinError::TimedOut))
+    }
+
+    /// How it ended: an error when its reactor failed or panicked. `Ok` while it runs.
+    pub fn outcome(&self) -> Result<(), String> {
+        match self.thread.join(Some(Duration::ZERO)) {
+            Err(JoinError::Gone(why)) => Err(why),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Drop for RunningServer {
+    fn drop(&mut self) {
+        self.stopper().begin_stop();
+        // The reactor's own stop has a limit; twice that is patience enough.
+        if !self.wait(Limits::default().stop * 2) {
+            tracing::error!("the server did not stop in time");
+        }
+    }
+}
+
+/// Stops a server from any thread, for example one that waits for signals.
+#[derive(Debug, Clone)]
+pub struct Stopper(Handle<Server>);
+
+impl Stopper {
+    /// Asks the server to stop in order, without waiting.
+    pub fn begin_stop(&self) {
+        let stop = |server: &mut Server, cx: &mut Context<Server>| server.stop(cx);
+        if let Err(reason) = self.0.call_from_thread(stop) {
+            tracing::debug!("the server was not asked to stop: {reason}");
+        }
+    }
+}

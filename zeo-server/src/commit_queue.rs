@@ -1,0 +1,261 @@
+//! The queue before the commit stage, and publication behind it.
+//!
+//! The stage takes every operation that waits, as one group with one sync. When a group comes back
+//! it is published in one turn and in tid order: remembered, hot records replaced, the others
+//! invalidated, the writers answered. The next group is already on its way by then, since what it
+//! needs is durability, not publication.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use zeo_proto::{Failure, Oid, OutcomeQuery, Reply, Tid};
+use zeo_reactor::{ConnId, Context, JobPanicked};
+
+use crate::database::{Database, DatabaseId};
+use crate::outgoing;
+use crate::server::Server;
+use crate::session::Caller;
+use crate::storage::{Applied, Operation, Refused};
+
+/// Operations of one database that wait for the commit stage, or are in it.
+///
+/// Bounded by the calls in flight of all sessions, and their data by
+/// [`buffered_bytes`](crate::Limits::buffered_bytes).
+#[derive(Debug, Default)]
+pub(crate) struct CommitQueue {
+    waiting: VecDeque<(Operation, Waiter)>,
+    /// A group is in the stage.
+    applying: bool,
+    /// The index cannot take more: what was said to whoever waits for it, until it can.
+    pub(crate) index_failure: Option<String>,
+}
+
+impl CommitQueue {
+    /// Nothing waits and nothing is in the stage.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.waiting.is_empty() && !self.applying
+    }
+
+    /// How many operations wait.
+    pub(crate) fn len(&self) -> usize {
+        self.waiting.len()
+    }
+}
+
+/// Who waits for an operation, and what its completion needs.
+#[derive(Debug)]
+pub(crate) enum Waiter {
+    /// A client's commit: what it writes, and the bytes it holds.
+    Commit { caller: Caller, writes: Vec<(Oid, Option<Bytes>)>, bytes: u64 },
+    /// The pool of oids, which wanted that many.
+    Oids(u32),
+    /// A client's question.
+    Outcome(Caller),
+}
+
+impl Server {
+    /// What became of a transaction; the question passes through the commit stage, behind every
+    /// commit that came before it.
+    pub(crate) fn outcome(&mut self, cx: &mut Context<Self>, caller: Caller, query: OutcomeQuery) {
+        let Some(id) = self.database_of(caller.conn) else { return };
+        self.enqueue(cx, id, Operation::Outcome(query), Waiter::Outcome(caller));
+    }
+
+    /// Puts an operation before the commit stage.
+    pub(crate) fn enqueue(
+        &mut self,
+        cx: &mut Context<Self>,
+        id: DatabaseId,
+        operation: Operation,
+        waiter: Waiter,
+    ) {
+        self.databases.at_mut(id).commits.waiting.push_back((operation, waiter));
+        self.pump_commits(cx, id);
+    }
+
+    /// Hands the next group to the commit stage, unless one is in it or the index is behind.
+    pub(crate) fn pump_commits(&mut self, cx: &mut Context<Self>, id: DatabaseId) {
+        let (max_operations, max_bytes) = (self.limits.group_operations, self.limits.group_bytes);
+        let database = self.databases.at_mut(id);
+        if database.commits.applying || database.commits.waiting.is_empty() {
+            return;
+        }
+        if database.storage.chores().overlay_full {
+            if let Some(failure) = database.commits.index_failure.clone() {
+                self.refuse_waiting(cx, id, &failure);
+            }
+            return;
+        }
+        let (operations, waiters) = take_group(&mut database.commits, max_operations, max_bytes);
+        let storage = Arc::clone(&database.storage);
+        let unix_micros = cx.unix_micros();
+        database.commits.applying = true;
+        database.counters.groups += 1;
+        let work = move || storage.apply(operations, unix_micros);
+        let then = move |server: &mut Self, cx: &mut Context<Self>, results| {
+            server.applied(cx, id, waiters, results);
+        };
+        cx.defer_to_stage(database.stages.commit, work, then)
+            .expect("one group at a time is in the stage");
+    }
+
+    fn applied(
+        &mut self,
+        cx: &mut Context<Self>,
+        id: DatabaseId,
+        waiters: Vec<Waiter>,
+        results: Result<Vec<Result<Applied, Refused>>, JobPanicked>,
+    ) {
+        let results = match results {
+            Ok(results) => results,
+            Err(panicked) => self.apply_panicked(&panicked, waiters.len()),
+        };
+        self.databases.at_mut(id).commits.applying = false;
+        self.pump_commits(cx, id);
+        for (waiter, result) in waiters.into_iter().zip(results) {
+            self.complete(cx, id, waiter, result);
+        }
+        self.run_chores(cx, id);
+        self.stop_if_done(cx);
+    }
+
+    fn complete(
+        &mut self,
+        cx: &mut Context<Self>,
+        id: DatabaseId,
+        waiter: Waiter,
+        result: Result<Applied, Refused>,
+    ) {
+        match (waiter, result) {
+            (Waiter::Commit { caller, writes, bytes }, result) => {
+                self.buffered_bytes -= bytes;
+                match result {
+                    Ok(Applied::Committed(tid)) => self.finished(cx, id, caller, (tid, writes)),
+                    Ok(other) => unreachable!("a commit was answered with {other:?}"),
+                    Err(refused) => self.refused(cx, id, caller, refused),
+                }
+            }
+            (Waiter::Oids(count), Ok(Applied::Reserved(first))) => {
+                self.reserved(cx, id, first, count);
+            }
+            (Waiter::Oids(_), Err(refused)) => self.not_reserved(cx, id, &refused),
+            (Waiter::Outcome(caller), Ok(Applied::Outcome(outcome))) => {
+                self.reply(cx, caller, Reply::Outcome(outcome));
+            }
+            (Waiter::Outcome(caller), Err(refused)) => self.refused(cx, id, caller, refused),
+            (waiter, Ok(applied)) => unreachable!("{waiter:?} was answered with {applied:?}"),
+        }
+    }
+
+    /// Publishes a durable commit and answers its writer.
+    fn finished(
+        &mut self,
+        cx: &mut Context<Self>,
+        id: DatabaseId,
+        caller: Caller,
+        (tid, writes): (Tid, Vec<(Oid, Option<Bytes>)>),
+    ) {
+        // A transaction that was sent again was published the first time.
+        if tid > self.databases.at(id).published {
+            self.publish(cx, id, tid, (caller.conn, writes));
+        }
+        self.reply(cx, caller, Reply::Finished(tid));
+    }
+
+    fn publish(
+        &mut self,
+        cx: &mut Context<Self>,
+        id: DatabaseId,
+        tid: Tid,
+        (by, writes): (ConnId, Vec<(Oid, Option<Bytes>)>),
+    ) {
+        let database = self.databases.at_mut(id);
+        let last_writes: BTreeMap<Oid, Option<Bytes>> = writes.into_iter().collect();
+        let oids: Vec<Oid> = last_writes.keys().copied().collect();
+        replace_hot(database, tid, last_writes);
+        database.published = tid;
+        database.counters.commits += 1;
+        let others = database.audience.iter().copied().filter(|&conn| conn != by);
+        outgoing::invalidate(cx, others, tid, &oids);
+        database.recent.remember(tid, oids);
+    }
+
+    fn refused(
+        &mut self,
+        cx: &mut Context<Self>,
+        id: DatabaseId,
+        caller: Caller,
+        refused: Refused,
+    ) {
+        let failure = match refused {
+            Refused::Conflict(conflict) => {
+                self.databases.at_mut(id).counters.conflicts += 1;
+                Failure::Conflict(conflict)
+            }
+            Refused::Fenced => Failure::Fenced,
+            Refused::DiskFull => {
+                tracing::error!("commit refused: no space left on the disk");
+                Failure::DiskFull
+            }
+            Refused::Failed(text) => Failure::StorageFailed(text),
+            Refused::Unknown(text) => Failure::OutcomeUnknown(text),
+        };
+        self.fail(cx, caller, failure);
+    }
+
+    /// Whether the group is durable is not known: that is said to everybody in it.
+    fn apply_panicked(
+        &self,
+        panicked: &JobPanicked,
+        count: usize,
+    ) -> Vec<Result<Applied, Refused>> {
+        tracing::error!("the commit stage panicked: {panicked}");
+        if self.limits.abort_on_panic {
+            std::process::abort();
+        }
+        vec![Err(Refused::Unknown("the commit stage panicked".to_owned())); count]
+    }
+
+    fn refuse_waiting(&mut self, cx: &mut Context<Self>, id: DatabaseId, failure: &str) {
+        let waiting = core::mem::take(&mut self.databases.at_mut(id).commits.waiting);
+        for (_, waiter) in waiting {
+            self.complete(cx, id, waiter, Err(Refused::Failed(failure.to_owned())));
+        }
+    }
+
+    /// Which database a connection's session uses.
+    pub(crate) fn database_of(&self, conn: ConnId) -> Option<DatabaseId> {
+        self.sessions.get(&conn).map(|session| session.database)
+    }
+}
+
+/// Takes what waits, up to a group's bounds; at least one operation.
+fn take_group(
+    queue: &mut CommitQueue,
+    max_operations: usize,
+    max_bytes: u64,
+) -> (Vec<Operation>, Vec<Waiter>) {
+    let (mut group, mut total) = ((Vec::new(), Vec::new()), 0);
+    while let Some((operation, waiter)) = queue.waiting.pop_front() {
+        if let Waiter::Commit { bytes, .. } = waiter {
+            total += bytes;
+        }
+        group.0.push(operation);
+        group.1.push(waiter);
+        if group.0.len() == max_operations || total >= max_bytes {
+            break;
+        }
+    }
+    group
+}
+
+/// What was just written is what will be read.
+fn replace_hot(database: &mut Database, tid: Tid, writes: BTreeMap<Oid, Option<Bytes>>) {
+    for (oid, data) in writes {
+        match data {
+            Some(data) => database.hot.insert(oid, tid, &data),
+            None => database.hot.remove(oid),
+        }
+    }
+}

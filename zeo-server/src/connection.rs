@@ -1,0 +1,85 @@
+//! How the protocol machine sits on a transport: bytes in, events out.
+
+use zeo_proto::{Greeting, ServerConnection, ServerEvent, WireError};
+use zeo_reactor::{Address, ConnId, Context, Factory, LostReason, Protocol, Transport};
+
+use crate::server::Server;
+
+/// One connection of the native protocol, before and after its handshake.
+#[derive(Debug)]
+pub(crate) struct NativeConnection(ServerConnection);
+
+/// What a connection brought.
+#[derive(Debug)]
+pub(crate) enum Arrived {
+    /// Something in order.
+    Event(ServerEvent),
+    /// Its peer broke the protocol; the bytes are what it is told about that.
+    Broken(WireError, Vec<u8>),
+}
+
+impl Protocol for NativeConnection {
+    type Event = Arrived;
+
+    fn connection_made(&mut self, transport: &mut Transport) {
+        let mut greeting = Vec::new();
+        self.0.greet(&mut greeting);
+        transport.write(&greeting);
+    }
+
+    fn data_received(&mut self, _: &mut Transport, data: &[u8]) {
+        self.0.receive(data);
+    }
+
+    fn poll_event(&mut self) -> Option<Arrived> {
+        let event = self.0.poll()?;
+        let ServerEvent::Broken(error) = event else { return Some(Arrived::Event(event)) };
+        let mut farewell = Vec::new();
+        self.0.dismiss(&error, &mut farewell);
+        Some(Arrived::Broken(error, farewell))
+    }
+}
+
+/// Makes connections of the native protocol for a listener.
+#[derive(Debug)]
+pub(crate) struct NativeFactory;
+
+impl Factory<Server> for NativeFactory {
+    type Protocol = NativeConnection;
+
+    fn build_protocol(&mut self, server: &mut Server, peer: &Address) -> Option<NativeConnection> {
+        if server.greeted.len() >= MAX_HANDSHAKES {
+            tracing::warn!(%peer, "refused: {MAX_HANDSHAKES} connections are in their handshake");
+            return None;
+        }
+        Some(NativeConnection(ServerConnection::new(Greeting::default())))
+    }
+
+    fn connection_made(&mut self, server: &mut Server, cx: &mut Context<Server>, conn: ConnId) {
+        server.greeted(cx, conn);
+    }
+
+    fn event(
+        &mut self,
+        server: &mut Server,
+        cx: &mut Context<Server>,
+        conn: ConnId,
+        event: Arrived,
+    ) {
+        server.arrived(cx, conn, event);
+    }
+
+    fn connection_lost(
+        &mut self,
+        server: &mut Server,
+        cx: &mut Context<Server>,
+        conn: ConnId,
+        reason: LostReason,
+    ) {
+        server.connection_lost(cx, conn, &reason.to_string());
+    }
+}
+
+/// Connections that have not introduced themselves; a session needs milliseconds for it, so these
+/// are mostly strangers.
+const MAX_HANDSHAKES: usize = 1_024;

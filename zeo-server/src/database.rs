@@ -1,0 +1,146 @@
+//! One storage as the server serves it: what is published of it, and what waits for it.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use zeo_proto::Tid;
+use zeo_reactor::{ConnId, StageId};
+
+use crate::chores::ChoresRunning;
+use crate::commit_queue::CommitQueue;
+use crate::hot::Hot;
+use crate::limits::Limits;
+use crate::load::LoadQueue;
+use crate::oids::OidPool;
+use crate::recent::Recent;
+use crate::storage::Storage;
+
+/// Names a database within its server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct DatabaseId(usize);
+
+/// One storage and all that the reactor thread knows of it.
+#[derive(Debug)]
+pub(crate) struct Database {
+    /// The name clients ask for.
+    pub(crate) name: String,
+    /// What holds the revisions.
+    pub(crate) storage: Arc<dyn Storage>,
+    /// The last tid that clients were told of; the storage itself may be further.
+    pub(crate) published: Tid,
+    /// What was published lately.
+    pub(crate) recent: Recent,
+    /// Current records answered without asking the storage.
+    pub(crate) hot: Hot,
+    /// The sessions that hear of commits.
+    pub(crate) audience: BTreeSet<ConnId>,
+    /// Loads that wait for the load stage.
+    pub(crate) loads: LoadQueue,
+    /// Operations that wait for the commit stage.
+    pub(crate) commits: CommitQueue,
+    /// Names for new objects.
+    pub(crate) oids: OidPool,
+    /// Which chores are being done.
+    pub(crate) chores: ChoresRunning,
+    /// What was done, for the status.
+    pub(crate) counters: Counters,
+    /// Where its work that may block is done.
+    pub(crate) stages: Stages,
+}
+
+/// The stages of one database.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Stages {
+    /// Reads; several threads.
+    pub(crate) load: StageId,
+    /// Commits; one thread, one group at a time.
+    pub(crate) commit: StageId,
+    /// Indexing; one thread.
+    pub(crate) index: StageId,
+    /// Preparing space, and closing; one thread.
+    pub(crate) prepare: StageId,
+    /// Reading history for returning clients; one thread.
+    pub(crate) catch_up: StageId,
+}
+
+/// How often things happened since the server started.
+#[derive(Debug, Default, Clone, Copy)]
+pub(crate) struct Counters {
+    /// Objects asked for.
+    pub(crate) loads: u64,
+    /// Of these, answered from memory.
+    pub(crate) hot_loads: u64,
+    /// Objects stored in transactions, committed or not.
+    pub(crate) stores: u64,
+    /// Transactions committed.
+    pub(crate) commits: u64,
+    /// Transactions aborted by their client, or lost with their session.
+    pub(crate) aborts: u64,
+    /// Transactions refused for a conflict.
+    pub(crate) conflicts: u64,
+    /// Groups that the commit stage made durable.
+    pub(crate) groups: u64,
+}
+
+impl Database {
+    /// Serves `storage` under that name.
+    pub(crate) fn new(
+        name: String,
+        storage: Arc<dyn Storage>,
+        stages: Stages,
+        limits: &Limits,
+        seed: u64,
+    ) -> Self {
+        let published = storage.last_tid();
+        Self {
+            name,
+            storage,
+            published,
+            recent: Recent::new(published, limits.remembered_oids),
+            hot: Hot::new(limits.hot_bytes, seed),
+            audience: BTreeSet::new(),
+            loads: LoadQueue::default(),
+            commits: CommitQueue::default(),
+            oids: OidPool::default(),
+            chores: ChoresRunning::default(),
+            counters: Counters::default(),
+            stages,
+        }
+    }
+}
+
+/// All databases of a server.
+#[derive(Debug, Default)]
+pub(crate) struct Databases(Vec<Database>);
+
+impl Databases {
+    /// Adds one.
+    pub(crate) fn push(&mut self, database: Database) {
+        self.0.push(database);
+    }
+
+    /// Finds the one with that name.
+    pub(crate) fn named(&self, name: &str) -> Option<DatabaseId> {
+        self.0.iter().position(|database| database.name == name).map(DatabaseId)
+    }
+
+    /// Lends one.
+    pub(crate) fn at(&self, id: DatabaseId) -> &Database {
+        self.0.get(id.0).expect("a DatabaseId comes from this collection, which never shrinks")
+    }
+
+    /// Lends one.
+    pub(crate) fn at_mut(&mut self, id: DatabaseId) -> &mut Database {
+        self.0.get_mut(id.0).expect("a DatabaseId comes from this collection, which never shrinks")
+    }
+
+    /// All of them.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Database> {
+        self.0.iter()
+    }
+
+    /// The ids of all of them.
+    pub(crate) fn ids(&self) -> impl Iterator<Item = DatabaseId> + use<> {
+        (0..self.0.len()).map(DatabaseId)
+    }
+}

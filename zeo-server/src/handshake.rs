@@ -1,0 +1,137 @@
+//! From a new connection to a session: greeting, hello, and welcome or refusal.
+
+use std::collections::BTreeMap;
+
+use zeo_proto::{Hello, MAX_FRAME, Refusal, RefusalReason, Welcome};
+use zeo_reactor::{ConnId, Context};
+
+use crate::database::DatabaseId;
+use crate::server::{Server, peer};
+use crate::session::Session;
+
+impl Server {
+    /// A connection was made: it has a limited time to introduce itself.
+    pub(crate) fn greeted(&mut self, cx: &mut Context<Self>, conn: ConnId) {
+        let timer = cx.call_later(self.limits.handshake, move |server: &mut Self, cx| {
+            tracing::warn!(%conn, peer = %peer(cx, conn), "closing: no handshake in time");
+            server.greeted.remove(&conn);
+            if let Some(transport) = cx.transport(conn) {
+                transport.abort();
+            }
+        });
+        self.greeted.insert(conn, timer);
+        let max = self.limits.output_bytes;
+        if let Some(transport) = cx.transport(conn) {
+            transport.set_output_limits(max / 4, max);
+        }
+    }
+
+    /// The connection introduced itself, one way or another.
+    pub(crate) fn introduced(&mut self, cx: &mut Context<Self>, conn: ConnId) {
+        if let Some(timer) = self.greeted.remove(&conn) {
+            cx.cancel(timer);
+        }
+    }
+
+    pub(crate) fn hello(&mut self, cx: &mut Context<Self>, conn: ConnId, hello: Hello) {
+        self.introduced(cx, conn);
+        match self.admit(&hello) {
+            Ok(id) => self.welcome(cx, conn, id, hello),
+            Err(refusal) => self.refuse(cx, conn, &refusal),
+        }
+    }
+
+    fn admit(&self, hello: &Hello) -> Result<DatabaseId, Refusal> {
+        let refusal = |reason, text: String| Err(Refusal { reason, text });
+        if self.stopping {
+            return refusal(RefusalReason::Stopping, "the server is stopping".to_owned());
+        }
+        if self.sessions.len() >= self.limits.sessions {
+            let text = format!("the server has {} sessions already", self.sessions.len());
+            return refusal(RefusalReason::TooManySessions, text);
+        }
+        let Some(id) = self.databases.named(hello.storage()) else {
+            let names: Vec<_> = self.databases.iter().map(|d| d.name.as_str()).collect();
+            let text =
+                format!("no storage {:?} here; there is {}", hello.storage(), names.join(", "));
+            return refusal(RefusalReason::UnknownStorage, text);
+        };
+        let here = self.databases.at(id).storage.identity();
+        match hello.known {
+            Some(known) if known.uuid != here.uuid => {
+                let text = format!("this is database {here}, the client knows {known}");
+                refusal(RefusalReason::OtherDatabase { known, here }, text)
+            }
+            _ => Ok(id),
+        }
+    }
+
+    fn welcome(&mut self, cx: &mut Context<Self>, conn: ConnId, id: DatabaseId, hello: Hello) {
+        let peer = peer(cx, conn);
+        let database = self.databases.at_mut(id);
+        database.audience.insert(conn);
+        let welcome = Welcome {
+            identity: database.storage.identity(),
+            last_tid: database.published,
+            features: hello.features & FEATURES,
+            max_frame: u32::try_from(MAX_FRAME).expect("it is 64 MiB"),
+            max_transaction: self.limits.transaction_bytes,
+            max_calls: u32::try_from(self.limits.calls_in_flight).unwrap_or(u32::MAX),
+        };
+        tracing::info!(%conn, peer, label = hello.label, storage = database.name, "session up");
+        let mut out = Vec::new();
+        zeo_proto::welcome(&welcome, &mut out);
+        if let Some(transport) = cx.transport(conn) {
+            transport.write(&out);
+        }
+        let session = Session {
+            database: id,
+            label: hello.label,
+            peer,
+            read_only: hello.read_only,
+            calls_in_flight: 0,
+            transactions: BTreeMap::new(),
+            leaving: false,
+        };
+        self.sessions.insert(conn, session);
+    }
+
+    fn refuse(&mut self, cx: &mut Context<Self>, conn: ConnId, refusal: &Refusal) {
+        tracing::info!(%conn, peer = %peer(cx, conn), "refused: {}", refusal.text);
+        let mut out = Vec::new();
+        zeo_proto::refuse(refusal, &mut out);
+        self.close(cx, conn, &out);
+    }
+
+    pub(crate) fn zeo5_client(&mut self, cx: &mut Context<Self>, conn: ConnId) {
+        self.introduced(cx, conn);
+        tracing::warn!(%conn, peer = %peer(cx, conn), "closing: ZEO 5 is not served yet");
+        self.close(cx, conn, &[]);
+    }
+
+    /// An operator's question, instead of a handshake. It is not worth a line in the log.
+    pub(crate) fn ruok(&mut self, cx: &mut Context<Self>, conn: ConnId) {
+        self.introduced(cx, conn);
+        let status = self.status_json();
+        let mut out = Vec::new();
+        if let Err(error) = zeo_proto::write_frame(status.as_bytes(), &mut out) {
+            tracing::error!("the status does not fit a frame: {error}");
+        }
+        self.close(cx, conn, &out);
+    }
+
+    /// The connection is gone: so are its transactions, and its place in the audience.
+    pub(crate) fn connection_lost(&mut self, cx: &mut Context<Self>, conn: ConnId, reason: &str) {
+        self.introduced(cx, conn);
+        let Some(session) = self.sessions.remove(&conn) else { return };
+        let database = self.databases.at_mut(session.database);
+        database.audience.remove(&conn);
+        database.counters.aborts += session.transactions.len() as u64;
+        self.buffered_bytes -= session.transactions.values().map(|txn| txn.bytes).sum::<u64>();
+        let Session { peer, label, .. } = session;
+        tracing::info!(%conn, peer, label, reason, "session down");
+    }
+}
+
+/// Features of the native protocol that this server has; none is optional yet.
+const FEATURES: u64 = 0;

@@ -1,0 +1,62 @@
+//! The server's bounds, and what they are when nobody says otherwise.
+
+use std::time::Duration;
+
+/// How much of everything the server takes on; every bound has an answer for "full".
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// Sessions at once; one more is refused with the reason. 10,000.
+    pub sessions: usize,
+    /// How long a connection may take to introduce itself; then it is closed. 10 s.
+    pub handshake: Duration,
+    /// Calls in flight of one session; at it, the session is not read. 256.
+    pub calls_in_flight: usize,
+    /// Transactions that one session may have open; one more breaks the protocol. 1,024.
+    pub open_transactions: usize,
+    /// Bytes of one transaction; beyond it the vote answers `TransactionTooLarge`. 1 GiB.
+    pub transaction_bytes: u64,
+    /// Bytes of all transactions that are open or wait for the commit stage; beyond it a store
+    /// makes its transaction fail with `Busy`. 1 GiB.
+    pub buffered_bytes: u64,
+    /// Bytes of output that wait for one peer; beyond it the peer is disconnected. 64 MiB.
+    pub output_bytes: usize,
+    /// Operations that the commit stage takes at once. 1,024.
+    pub group_operations: usize,
+    /// Bytes after which a group is full. 64 MiB.
+    pub group_bytes: u64,
+    /// Threads of the load stage. 2.
+    pub load_threads: usize,
+    /// Bytes of hot records answered from memory, per storage. 64 MiB.
+    pub hot_bytes: u64,
+    /// Oids of published commits remembered, per storage. 1 Mi.
+    pub remembered_oids: usize,
+    /// Oids listed for a returning client; with more, it drops its cache. 1 Mi.
+    pub catch_up_oids: usize,
+    /// How long a stop waits for commits in progress. 4 s.
+    pub stop: Duration,
+    /// A panic in the commit stage ends the process, which a service manager restarts: what is on
+    /// disk is safe, what is in memory may not be. The daemon sets it; off by default.
+    pub abort_on_panic: bool,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            sessions: 10_000,
+            handshake: Duration::from_secs(10),
+            calls_in_flight: 256,
+            open_transactions: 1_024,
+            transaction_bytes: 1 << 30,
+            buffered_bytes: 1 << 30,
+            output_bytes: 64 << 20,
+            group_operations: 1_024,
+            group_bytes: 64 << 20,
+            load_threads: 2,
+            hot_bytes: 64 << 20,
+            remembered_oids: 1 << 20,
+            catch_up_oids: 1 << 20,
+            stop: Duration::from_secs(4),
+            abort_on_panic: false,
+        }
+    }
+}

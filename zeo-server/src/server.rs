@@ -1,0 +1,198 @@
+//! The server's state, which lives on its reactor thread, and the way of a message into it.
+
+use std::collections::BTreeMap;
+
+use zeo_proto::{
+    Call, ClientMessage, Failure, Goodbye, Reply, ServerEvent, ServerMessage, WireError,
+};
+use zeo_reactor::{ConnId, Context, TimerId};
+
+use crate::connection::Arrived;
+use crate::database::{DatabaseId, Databases};
+use crate::limits::Limits;
+use crate::outgoing::send;
+use crate::session::{Caller, Session};
+
+/// A storage server: sessions, databases, and what goes on between them.
+///
+/// It is the shared state of its reactor; nothing of it is touched by another thread. Make one
+/// with [`Server::builder`].
+#[derive(Debug)]
+pub struct Server {
+    pub(crate) databases: Databases,
+    pub(crate) sessions: BTreeMap<ConnId, Session>,
+    /// Connections that have not introduced themselves, and when they will be closed for it.
+    pub(crate) greeted: BTreeMap<ConnId, TimerId>,
+    /// Bytes held by transactions that are open or wait for the commit stage.
+    pub(crate) buffered_bytes: u64,
+    pub(crate) limits: Limits,
+    /// The server takes nothing new on.
+    pub(crate) stopping: bool,
+    /// Nothing is in progress any more, and the storages are being closed.
+    pub(crate) closing: bool,
+    /// Storages that are still to be closed then.
+    pub(crate) unclosed: Vec<DatabaseId>,
+}
+
+impl Server {
+    pub(crate) fn new(limits: Limits) -> Self {
+        Self {
+            databases: Databases::default(),
+            sessions: BTreeMap::new(),
+            greeted: BTreeMap::new(),
+            buffered_bytes: 0,
+            limits,
+            stopping: false,
+            closing: false,
+            unclosed: Vec::new(),
+        }
+    }
+
+    /// What a connection brought.
+    pub(crate) fn arrived(&mut self, cx: &mut Context<Self>, conn: ConnId, arrived: Arrived) {
+        match arrived {
+            Arrived::Event(ServerEvent::Hello(hello)) => self.hello(cx, conn, hello),
+            Arrived::Event(ServerEvent::Message(message, tail)) => {
+                self.message(cx, conn, message, tail);
+            }
+            Arrived::Event(ServerEvent::Ruok) => self.ruok(cx, conn),
+            Arrived::Event(ServerEvent::Zeo5Client) => self.zeo5_client(cx, conn),
+            Arrived::Event(ServerEvent::Broken(error)) => self.broken(cx, conn, &error, &[]),
+            Arrived::Broken(error, farewell) => self.broken(cx, conn, &error, &farewell),
+        }
+    }
+
+    fn message(
+        &mut self,
+        cx: &mut Context<Self>,
+        conn: ConnId,
+        message: ClientMessage,
+        tail: bytes::Bytes,
+    ) {
+        if self.sessions.get(&conn).is_none_or(|session| session.leaving) {
+            return;
+        }
+        match message {
+            ClientMessage::Call(call, question) => self.call(cx, Caller { conn, call }, question),
+            ClientMessage::TpcBegin(number, begin) => self.tpc_begin(cx, conn, number, begin),
+            ClientMessage::Store(number, store) => self.store(cx, conn, number, (store, tail)),
+            ClientMessage::ReadCurrent(number, oid, tid) => {
+                self.read_current(cx, conn, number, (oid, tid));
+            }
+            ClientMessage::Delete(number, oid, tid) => self.delete(cx, conn, number, (oid, tid)),
+            ClientMessage::TpcAbort(number) => self.tpc_abort(conn, number),
+            ClientMessage::Goodbye(reason) => self.goodbye(cx, conn, &reason),
+        }
+    }
+
+    fn call(&mut self, cx: &mut Context<Self>, caller: Caller, call: Call) {
+        self.call_begun(cx, caller.conn);
+        match call {
+            Call::Ping => self.reply(cx, caller, Reply::Pong),
+            Call::LoadBefore(oid, before) => self.load_before(cx, caller, oid, before),
+            Call::LoadMany(before, oids) => self.load_many(cx, caller, before, oids),
+            Call::NewOids(count) => self.new_oids(cx, caller, count),
+            Call::LastTid => self.last_tid(cx, caller),
+            Call::InvalidationsSince(tid) => self.invalidations_since(cx, caller, tid),
+            Call::Outcome(query) => self.outcome(cx, caller, query),
+            Call::TpcVote(number, finish) => self.tpc_vote(cx, caller, number, finish),
+            Call::TpcFinish(_) => self.fail(cx, caller, Failure::Unsupported),
+            Call::Status => self.status(cx, caller),
+        }
+    }
+
+    fn last_tid(&mut self, cx: &mut Context<Self>, caller: Caller) {
+        let Some(session) = self.sessions.get(&caller.conn) else { return };
+        let published = self.databases.at(session.database).published;
+        self.reply(cx, caller, Reply::LastTid(published));
+    }
+
+    /// Counts a call, and stops reading a session that has too many of them in flight.
+    fn call_begun(&mut self, cx: &mut Context<Self>, conn: ConnId) {
+        let Some(session) = self.sessions.get_mut(&conn) else { return };
+        session.calls_in_flight += 1;
+        if session.calls_in_flight == self.limits.calls_in_flight
+            && let Some(transport) = cx.transport(conn)
+        {
+            transport.pause_reading();
+        }
+    }
+
+    /// The call got its answer; a session that was not read because of it is read again.
+    pub(crate) fn call_ended(&mut self, cx: &mut Context<Self>, conn: ConnId) {
+        let Some(session) = self.sessions.get_mut(&conn) else { return };
+        let was_full = session.calls_in_flight == self.limits.calls_in_flight;
+        session.calls_in_flight = session.calls_in_flight.saturating_sub(1);
+        if was_full
+            && !session.leaving
+            && let Some(transport) = cx.transport(conn)
+        {
+            transport.resume_reading();
+        }
+    }
+
+    /// Answers a call.
+    pub(crate) fn reply(&mut self, cx: &mut Context<Self>, caller: Caller, reply: Reply) {
+        self.reply_with(cx, caller, reply, &bytes::Bytes::new());
+    }
+
+    /// Answers a call, with object data.
+    pub(crate) fn reply_with(
+        &mut self,
+        cx: &mut Context<Self>,
+        caller: Caller,
+        reply: Reply,
+        tail: &bytes::Bytes,
+    ) {
+        send(cx, caller.conn, &ServerMessage::Reply(caller.call, reply), tail);
+        self.call_ended(cx, caller.conn);
+    }
+
+    /// Tells a caller why its call failed.
+    pub(crate) fn fail(&mut self, cx: &mut Context<Self>, caller: Caller, failure: Failure) {
+        let message = ServerMessage::Failure(caller.call, failure);
+        send(cx, caller.conn, &message, &bytes::Bytes::new());
+        self.call_ended(cx, caller.conn);
+    }
+
+    /// The peer's bytes are not the protocol: it is told so and closed; the others do not notice.
+    fn broken(&mut self, cx: &mut Context<Self>, conn: ConnId, error: &WireError, farewell: &[u8]) {
+        self.introduced(cx, conn);
+        tracing::warn!(%conn, peer = %peer(cx, conn), "closing: {error}");
+        self.close(cx, conn, farewell);
+    }
+
+    /// Ends a session that used a message where it has no meaning.
+    pub(crate) fn break_off(&mut self, cx: &mut Context<Self>, conn: ConnId, how: String) {
+        tracing::warn!(%conn, peer = %peer(cx, conn), "closing: {how}");
+        self.dismiss(cx, conn, Goodbye::ProtocolError(how));
+    }
+
+    /// Says goodbye to a session and closes its connection.
+    pub(crate) fn dismiss(&mut self, cx: &mut Context<Self>, conn: ConnId, reason: Goodbye) {
+        send(cx, conn, &ServerMessage::Goodbye(reason), &bytes::Bytes::new());
+        self.close(cx, conn, &[]);
+    }
+
+    /// Writes the last bytes and closes; what the connection still brings is not looked at.
+    pub(crate) fn close(&mut self, cx: &mut Context<Self>, conn: ConnId, last: &[u8]) {
+        if let Some(session) = self.sessions.get_mut(&conn) {
+            session.leaving = true;
+        }
+        if let Some(transport) = cx.transport(conn) {
+            transport.write(last);
+            transport.pause_reading();
+            transport.lose_connection();
+        }
+    }
+
+    fn goodbye(&mut self, cx: &mut Context<Self>, conn: ConnId, reason: &Goodbye) {
+        tracing::debug!(%conn, ?reason, "client says goodbye");
+        self.close(cx, conn, &[]);
+    }
+}
+
+/// The address at the other end, for the log.
+pub(crate) fn peer(cx: &mut Context<Server>, conn: ConnId) -> String {
+    cx.transport(conn).map_or_else(String::new, |transport| transport.peer().to_string())
+}

@@ -1,0 +1,71 @@
+//! The server's side of one connection after the handshake: its transactions and its bounds.
+
+use std::collections::BTreeMap;
+
+use zeo_proto::{Begin, CallId, Failure, Oid, Tid, TxnNumber};
+use zeo_reactor::ConnId;
+
+use crate::database::DatabaseId;
+use crate::storage::Record;
+
+/// What the server knows of one client.
+#[derive(Debug)]
+pub(crate) struct Session {
+    /// Which database it asked for.
+    pub(crate) database: DatabaseId,
+    /// How it calls itself; for the log and the status.
+    pub(crate) label: String,
+    /// Where it comes from.
+    pub(crate) peer: String,
+    /// It said that it will not write.
+    pub(crate) read_only: bool,
+    /// Calls that have no answer yet.
+    pub(crate) calls_in_flight: usize,
+    /// Transactions between `tpc_begin` and `tpc_vote`.
+    pub(crate) transactions: BTreeMap<TxnNumber, OpenTransaction>,
+    /// Its connection is being closed; what still arrives of it is not looked at.
+    pub(crate) leaving: bool,
+}
+
+/// Where an answer goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Caller {
+    /// The connection that asked.
+    pub(crate) conn: ConnId,
+    /// The call on it.
+    pub(crate) call: CallId,
+}
+
+/// A transaction that gathers.
+#[derive(Debug)]
+pub(crate) struct OpenTransaction {
+    /// How it began.
+    pub(crate) begin: Begin,
+    /// What it writes, in the order in which it arrived.
+    pub(crate) records: Vec<Record>,
+    /// What it read and depends on.
+    pub(crate) read_current: Vec<(Oid, Tid)>,
+    /// Bytes that it holds in memory.
+    pub(crate) bytes: u64,
+    /// Why its vote will fail; nothing more is kept of it then.
+    pub(crate) failed: Option<Failure>,
+}
+
+impl OpenTransaction {
+    /// A transaction that has nothing yet.
+    pub(crate) fn new(begin: Begin) -> Self {
+        let bytes = TRANSACTION_BYTES + begin.meta.extension.len() as u64;
+        Self { begin, records: Vec::new(), read_current: Vec::new(), bytes, failed: None }
+    }
+
+    /// Lets go of what it holds; its vote will fail for this reason. Returns the bytes released.
+    pub(crate) fn fail(&mut self, failure: Failure) -> u64 {
+        self.failed.get_or_insert(failure);
+        self.records = Vec::new();
+        self.read_current = Vec::new();
+        core::mem::take(&mut self.bytes)
+    }
+}
+
+/// What a transaction costs in memory beside its records.
+const TRANSACTION_BYTES: u64 = 256;

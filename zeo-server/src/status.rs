@@ -1,0 +1,54 @@
+//! The server's state for an operator, as JSON.
+
+use serde_json::{Map, Value, json};
+use zeo_proto::Reply;
+use zeo_reactor::Context;
+
+use crate::database::Database;
+use crate::server::Server;
+use crate::session::Caller;
+
+impl Server {
+    pub(crate) fn status(&mut self, cx: &mut Context<Self>, caller: Caller) {
+        let status = self.status_json();
+        self.reply_with(cx, caller, Reply::Status, &status.into());
+    }
+
+    /// One object a storage, under its name; the keys that ZEO's monitoring knows come first.
+    pub(crate) fn status_json(&self) -> String {
+        let storages: Map<String, Value> = self
+            .databases
+            .iter()
+            .map(|database| (database.name.clone(), self.database_status(database)))
+            .collect();
+        Value::Object(storages).to_string()
+    }
+
+    fn database_status(&self, database: &Database) -> Value {
+        let active: usize = database
+            .audience
+            .iter()
+            .filter_map(|conn| self.sessions.get(conn))
+            .map(|session| session.transactions.len())
+            .sum();
+        let counters = database.counters;
+        json!({
+            "connections": database.audience.len(),
+            "loads": counters.loads,
+            "stores": counters.stores,
+            "commits": counters.commits,
+            "aborts": counters.aborts,
+            "active_txns": active,
+            "conflicts": counters.conflicts,
+            "conflicts_resolved": 0,
+            "waiting": database.commits.len(),
+            "last-transaction": database.published.to_string(),
+            "identity": database.storage.identity().to_string(),
+            "hot_loads": counters.hot_loads,
+            "hot_bytes": database.hot.bytes(),
+            "commit_groups": counters.groups,
+            "remembered_oids": database.recent.len(),
+            "buffered_bytes": self.buffered_bytes,
+        })
+    }
+}
