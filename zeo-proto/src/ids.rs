@@ -268,6 +268,9 @@ impl FromStr for Tid {
 mod tests {
     use alloc::format;
 
+    use serde::de::IntoDeserializer;
+    use serde::de::value::{self, StrDeserializer};
+
     use super::*;
 
     #[test]
@@ -291,6 +294,19 @@ mod tests {
             let (year, month, day) = civil_from_days(days);
             assert_eq!(days_from_civil(year, month, day), Some(days));
         }
+    }
+
+    #[test]
+    fn names_are_text_where_people_read_them() {
+        struct Shown(Oid);
+        impl fmt::Display for Shown {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.serialize(f)
+            }
+        }
+        assert_eq!(format!("{}", Shown(Oid::new(255))), "00000000000000ff");
+        let text: StrDeserializer<'_, value::Error> = "00000000000000ff".into_deserializer();
+        assert_eq!(Oid::deserialize(text), Ok(Oid::new(255)));
     }
 
     #[test]
