@@ -1,0 +1,132 @@
+//! Peers that break the protocol: each is closed, and a well-behaved neighbour does not notice.
+
+use std::io::{Read, Write};
+use std::time::Duration;
+
+use zeo_proto::{Call, ClientMessage, Goodbye, Reply, ServerMessage, Tid};
+use zeo_server::{Limits, RunningServer, Server};
+
+use crate::peer::{Peer, Txn, connect, frame, store};
+
+#[test]
+fn a_peer_that_breaks_the_protocol_is_closed_and_told_why() {
+    let server = Server::in_memory().unwrap();
+    let mut neighbour = Peer::connect(&server);
+    let ping = frame(&ClientMessage::Call(1, Call::Ping), &[]);
+    let mut trailing = frame(&ClientMessage::Call(1, Call::Ping), &[]);
+    trailing[3] += 1;
+    trailing.push(0);
+    let mut unknown = ping.clone();
+    unknown[4] = 99;
+    let mut cut = ping.clone();
+    cut[3] -= 1;
+    cut.pop();
+    let twice = [Txn::new(1, 0, Tid::ZERO).begin(), Txn::new(1, 1, Tid::ZERO).begin()].concat();
+    let cases: [(&str, Vec<u8>); 8] = [
+        ("a frame that is too large", vec![0xff, 0xff, 0xff, 0xff]),
+        ("a frame that says it is 64 MiB and one byte", vec![0x04, 0x00, 0x00, 0x01]),
+        ("an empty frame", vec![0, 0, 0, 0]),
+        ("an unknown kind", unknown),
+        ("trailing bytes", trailing),
+        ("a truncated message", cut),
+        ("a store outside of a transaction", store(5, 1, None, b"data")),
+        ("a transaction begun twice", twice),
+    ];
+    for (what, bytes) in cases {
+        let mut peer = Peer::connect(&server);
+        peer.write(&bytes);
+        let Some((ServerMessage::Goodbye(Goodbye::ProtocolError(_)), _)) = peer.receive() else {
+            panic!("{what}: no goodbye")
+        };
+        assert_eq!(peer.receive(), None, "{what}: not closed");
+        assert_eq!(neighbour.call(Call::Ping).unwrap().0, Reply::Pong, "{what}");
+    }
+}
+
+#[test]
+fn a_stranger_is_closed() {
+    let server = Server::in_memory().unwrap();
+    let mut neighbour = Peer::connect(&server);
+    let mut random = 0x9e37_79b9_7f4a_7c15_u64;
+    for _ in 0..50 {
+        let mut stream = connect(&server);
+        let noise: Vec<u8> = (0..100)
+            .map(|_| {
+                random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                random.to_be_bytes()[0]
+            })
+            .collect();
+        // A first byte that is not zero makes the frame larger than a handshake's.
+        stream.write_all(&[&[1], &noise[..]].concat()).unwrap();
+        assert_closed(&mut stream);
+    }
+    let mut web = connect(&server);
+    web.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+    assert_closed(&mut web);
+    assert_eq!(neighbour.call(Call::Ping).unwrap().0, Reply::Pong);
+}
+
+#[test]
+fn a_peer_that_says_nothing_is_closed() {
+    let server = short_handshake();
+    let mut stream = connect(&server);
+    assert_closed(&mut stream);
+}
+
+#[test]
+fn a_session_that_asks_too_much_at_once_is_read_again_later() {
+    let limits = Limits { calls_in_flight: 4, ..Limits::default() };
+    let server = start(limits);
+    let mut peer = Peer::connect(&server);
+    let calls: Vec<_> =
+        (0..1_000).map(|n| peer.ask(Call::LoadBefore(zeo_proto::Oid::new(n), Tid::MAX))).collect();
+    for call in calls {
+        peer.answer(call).unwrap();
+    }
+}
+
+#[test]
+fn one_session_too_many_is_refused_with_the_reason() {
+    let server = start(Limits { sessions: 1, ..Limits::default() });
+    let first = Peer::connect(&server);
+    let hello = || zeo_proto::Hello::new("main").unwrap();
+    let Err(zeo_proto::ClientEvent::Refused(refusal)) = Peer::introduce(&server, hello()) else {
+        panic!()
+    };
+    assert_eq!(refusal.reason, zeo_proto::RefusalReason::TooManySessions);
+    drop(first);
+    // The server notices the end of the first a moment later.
+    while Peer::introduce(&server, hello()).is_err() {}
+}
+
+#[test]
+fn the_status_is_told_without_a_handshake() {
+    let server = Server::in_memory().unwrap();
+    let _peer = Peer::connect(&server);
+    let mut stream = connect(&server);
+    stream.write_all(b"\0\0\0\x04ruok").unwrap();
+    let mut all = Vec::new();
+    stream.read_to_end(&mut all).unwrap();
+    let greeting = 4 + usize::from(all[3]);
+    let status: serde_json::Value = serde_json::from_slice(&all[greeting + 4..]).unwrap();
+    assert_eq!(status["main"]["connections"], 1);
+    assert_eq!(status["main"]["last-transaction"], "0000000000000000");
+}
+
+fn start(limits: Limits) -> RunningServer {
+    let address = "127.0.0.1:0".parse().unwrap();
+    Server::builder().memory_storage("main").limits(limits).listen(address).start().unwrap()
+}
+
+fn short_handshake() -> RunningServer {
+    start(Limits { handshake: Duration::from_millis(50), ..Limits::default() })
+}
+
+/// Reads to the end; the socket gives up after ten seconds of silence.
+fn assert_closed(stream: &mut std::net::TcpStream) {
+    let mut rest = Vec::new();
+    match stream.read_to_end(&mut rest) {
+        Ok(_) => {}
+        Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset),
+    }
+}

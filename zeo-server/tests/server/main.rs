@@ -1,0 +1,13 @@
+//! The server over real sockets, spoken to by hand.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::wildcard_enum_match_arm,
+    reason = "a test fails by panicking"
+)]
+
+mod commits;
+mod hostile;
+mod loads;
+mod peer;
