@@ -124,11 +124,7 @@ impl Peer {
     }
 
     /// Sends a transaction that stores these objects and finishes, in one write.
-    pub(crate) fn begin_commit(
-        &mut self,
-        txn: &Txn,
-        stores: &[Stored<'_>],
-    ) -> CallId {
+    pub(crate) fn begin_commit(&mut self, txn: &Txn, stores: &[Stored<'_>]) -> CallId {
         self.last_call += 1;
         let bytes = txn.bytes(self.last_call, stores);
         self.stream.write_all(&bytes).unwrap();
@@ -136,11 +132,7 @@ impl Peer {
     }
 
     /// Commits, and waits for the answer.
-    pub(crate) fn commit(
-        &mut self,
-        txn: &Txn,
-        stores: &[Stored<'_>],
-    ) -> Result<Tid, Failure> {
+    pub(crate) fn commit(&mut self, txn: &Txn, stores: &[Stored<'_>]) -> Result<Tid, Failure> {
         let id = self.begin_commit(txn, stores);
         match self.answer(id)? {
             (Reply::Finished(tid), _) => Ok(tid),
