@@ -9,8 +9,9 @@ use crate::{MAX_FRAME, WireError};
 /// Takes bytes as they arrive, and gives them back frame by frame.
 ///
 /// What has arrived stays undecoded until somebody asks for it, so a reader that is not asked
-/// grows by exactly what it is given: who stops asking stops receiving. Between frames it holds no
-/// memory, and a frame that it hands out keeps at most [`PINNED_MAX`] times its own size alive.
+/// grows by exactly what it is given: who stops asking stops receiving. When all was asked for it
+/// holds no memory. A frame that it hands out is a slice of what has arrived, or a copy where it is
+/// a small part of that ([`PINNED_MAX`]).
 #[derive(Debug, Default)]
 pub struct FrameReader {
     buffer: BytesMut,
@@ -80,7 +81,7 @@ impl FrameReader {
         Ok(rest.get(..found))
     }
 
-    /// Bytes of memory held by what has arrived and was not asked for yet.
+    /// Bytes of memory that the reader takes for what has arrived and was not asked for yet.
     pub fn memory(&self) -> usize {
         self.allocated
     }
@@ -109,13 +110,9 @@ impl FrameReader {
 ///
 /// For what is neither a native message nor a handshake, such as the answer to `ruok`.
 pub fn write_frame(payload: &[u8], out: &mut Vec<u8>) -> Result<(), WireError> {
-    if payload.len() > MAX_FRAME {
-        return Err(WireError::FrameTooLong { found: payload.len(), max: MAX_FRAME });
-    }
-    framed(out, 0, |out| {
-        out.extend_from_slice(payload);
-        Ok(())
-    })
+    framed(out, payload.len(), |_| Ok(()))?;
+    out.extend_from_slice(payload);
+    Ok(())
 }
 
 /// Appends a frame's length and what `fill` appends; `follows` bytes are counted in and left to the
@@ -137,17 +134,17 @@ pub(crate) fn framed(
 /// Writes the length of the frame that began at `start` into its first bytes.
 fn write_length(out: &mut [u8], start: usize, follows: usize) -> Result<(), WireError> {
     let found = (out.len() - start - LENGTH).saturating_add(follows);
-    let too_long = WireError::FrameTooLong { found, max: MAX_FRAME };
     if found > MAX_FRAME {
-        return Err(too_long);
+        return Err(WireError::FrameTooLong { found, max: MAX_FRAME });
     }
-    let length = u32::try_from(found).map_err(|_| too_long)?;
+    let length = u32::try_from(found).expect("the longest frame's length has 27 bits");
     let place = out.get_mut(start..).and_then(|frame| frame.first_chunk_mut());
     *place.expect("the frame began with room for its length") = length.to_be_bytes();
     Ok(())
 }
 
-/// How often its own size a frame may keep alive of the buffer that it arrived in.
+/// What a frame may keep alive: if the buffer that it arrived in is more than so many times as
+/// large, it is copied out of it.
 pub const PINNED_MAX: usize = 4;
 /// Bytes of a frame's length.
 const LENGTH: usize = 4;

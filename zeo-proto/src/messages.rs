@@ -224,7 +224,7 @@ pub enum Outcome {
     TooOldToKnow,
 }
 
-/// Why a call failed.
+/// Why a call failed. Texts are for people, and cut to [`MAX_REASON`](crate::MAX_REASON) bytes when sent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Failure {
     /// An object was changed by somebody else; nothing was committed.
@@ -264,7 +264,8 @@ pub struct Conflict {
     pub read: Tid,
 }
 
-/// Why one side ends the connection.
+/// Why one side ends the connection. Texts are for people, and cut to [`MAX_REASON`](crate::MAX_REASON) bytes when
+/// sent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Goodbye {
     /// It was closed in order.
