@@ -1,1 +1,70 @@
-//! To be written.
+//! The zeo client: a database of objects behind plain blocking calls, over a private reactor.
+//!
+//! It deliberately lacks an async runtime, signal handlers and global state: it starts one thread
+//! for its reactor, and one for callbacks when there are any, and works in whatever program it is
+//! put into. It does not serialise: an object is bytes under an [`Oid`].
+//!
+//! Read [`Client`] and [`Transaction`] first.
+//!
+//! ```
+//! # let server = zeo_server::Server::in_memory()?;
+//! # let url = server.url("main"); // for example "zeo://127.0.0.1:8100/main"
+//! use zeo_client::{Client, Oid};
+//!
+//! let db = Client::connect(&url)?;
+//! let mut txn = db.begin()?;
+//! txn.store(Oid::ROOT, "an object")?;
+//! let tid = txn.commit()?;
+//! assert_eq!(db.load(Oid::ROOT)?.tid, tid);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # Which method runs where
+//!
+//! | on the caller's thread alone | on the caller's thread, or else the caller waits for the reactor | the caller waits for the reactor |
+//! |---|---|---|
+//! | [`begin`](Client::begin), [`last_tid`](Client::last_tid), everything a [`Transaction`] stores, [`nb`](Client::nb) and every method of [`NonBlocking`] | [`load`](Client::load) and its kin (the cache), [`new_oid`](Client::new_oid) (a pool), [`commit`](Client::commit) (when nothing was written) | [`commit`](Client::commit), [`sync`](Client::sync), [`ping`](Client::ping), [`outcome`](Client::outcome), [`run`](Client::run), [`connect`](Client::connect) |
+//!
+//! The *reactor* thread owns the connection and is the only one that changes the cache. It runs no
+//! code of the application, except the wakers of tasks that await a result, and waits for nobody.
+//! The *dispatcher* thread runs the application's callbacks, those of
+//! [`on_invalidation`](Client::on_invalidation) and of [`Deferred::then`]; they may make any call.
+//!
+//! A call that would wait returns `WouldDeadlock` at once, with nothing sent, on a thread that runs
+//! a private reactor and under [`forbid_blocking`]; so does one that the cache could have answered,
+//! lest it depend on the cache whether a program works.
+//!
+//! # When the connection is lost
+//!
+//! The client connects again by itself. Loads stay in flight. A commit of which only a part was
+//! sent is sent again; one that may have been carried out is asked about, and made exactly once.
+//! After [`wait_timeout`](Options::wait_timeout) without a connection, what waits fails.
+
+mod cache;
+mod client;
+mod dispatcher;
+mod error;
+mod link;
+mod nb;
+mod options;
+mod revision;
+mod run;
+mod shared;
+mod transaction;
+mod url;
+
+pub use client::{Client, Statistics};
+pub use dispatcher::{Changed, Invalidation, Subscription};
+pub use error::{
+    CallError, CommitError, ConnectError, InDoubt, LoadError, NotCommitted, OtherDatabase,
+    RunError, StoreError,
+};
+#[doc(hidden)]
+pub use link::State;
+pub use nb::NonBlocking;
+pub use options::Options;
+pub use revision::Revision;
+pub use transaction::{CreateError, Transaction};
+pub use url::UrlError;
+pub use zeo_proto::{Conflict, Identity, Oid, Outcome, Tid, TxnId};
+pub use zeo_reactor::{Deferred, DeferredSender, Dropped, NoBlocking, WaitError, forbid_blocking};
