@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::io;
-use std::path::PathBuf;
 
 use zeo_proto::Tid;
 
@@ -46,13 +45,8 @@ pub enum OpenError {
         source: io::Error,
     },
     /// The index failed, also after it had been made anew.
-    #[error("index in {}: {reason}", .directory.display())]
-    Index {
-        /// The index's directory.
-        directory: PathBuf,
-        /// What it said.
-        reason: String,
-    },
+    #[error("index: {0}")]
+    Index(String),
 }
 
 /// A place where the journal is not what was written.

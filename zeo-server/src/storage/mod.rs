@@ -10,12 +10,17 @@
 //! `as_of` how much of it they may see.
 
 mod check;
+#[cfg(test)]
+mod contract;
 pub mod disk;
 mod error;
 mod fences;
 pub mod index;
+mod journal;
 mod journaled;
 mod memory;
+#[cfg(test)]
+mod testing;
 
 use std::path::Path;
 
@@ -23,7 +28,8 @@ use bytes::Bytes;
 use zeo_proto::{Conflict, Identity, Oid, Outcome, OutcomeQuery, Tid, TxnId, TxnMeta, Validity};
 
 pub use error::{Damage, OpenError};
-pub use journaled::JournalStorage;
+pub use journal::Position;
+pub use journaled::{JournalStorage, Settings};
 pub use memory::MemoryStorage;
 
 use disk::RealDisk;
@@ -47,11 +53,20 @@ impl OpenOptions {
 }
 
 /// Opens the storage in a directory, and creates both where there is none.
+///
+/// The directory has `journal/` (segment files), `index/` (sled) and `lock` (the process id of
+/// whoever has it open).
 pub fn open(
-    _dir: &Path,
+    dir: &Path,
     options: OpenOptions,
 ) -> Result<JournalStorage<RealDisk, SledIndex>, OpenError> {
-    Ok(JournalStorage::stand_in(options.new_uuid))
+    let disk = RealDisk::new(dir).map_err(|source| {
+        let what = format!("create {}", dir.display());
+        OpenError::Io { what, source }
+    })?;
+    let index = dir.join("index");
+    let index = || SledIndex::open(&index, options.index_cache_bytes, index::boot_id());
+    JournalStorage::open(disk, index, Settings::default(), options.new_uuid)
 }
 
 /// What holds revisions.

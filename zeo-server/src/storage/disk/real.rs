@@ -1,0 +1,152 @@
+//! The operating system's files.
+
+use std::fmt;
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Write};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use super::{Disk, DiskFile, LockError};
+
+/// The journal's files in a storage's directory: `lock`, and all others in `journal`.
+#[derive(Debug)]
+pub struct RealDisk {
+    dir: PathBuf,
+    journal: PathBuf,
+}
+
+impl RealDisk {
+    /// The files in that directory, which is created where it does not exist.
+    pub fn new(dir: &Path) -> io::Result<Self> {
+        let journal = dir.join("journal");
+        if !journal.is_dir() {
+            fs::create_dir_all(&journal)?;
+            sync_dir(dir)?;
+            dir.parent().filter(|parent| parent.is_dir()).map_or(Ok(()), sync_dir)?;
+        }
+        Ok(Self { dir: dir.to_owned(), journal })
+    }
+}
+
+impl fmt::Display for RealDisk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.dir.display().fmt(f)
+    }
+}
+
+impl Disk for RealDisk {
+    type File = RealFile;
+    type Lock = File;
+
+    fn lock(&self) -> Result<File, LockError> {
+        let path = self.dir.join("lock");
+        let open = OpenOptions::new().create(true).truncate(false).write(true).open(&path);
+        let mut file = open.map_err(LockError::Io)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(LockError::Held(holder(&path))),
+            Err(TryLockError::Error(error)) => return Err(LockError::Io(error)),
+        }
+        file.set_len(0).map_err(LockError::Io)?;
+        writeln!(file, "{}", std::process::id()).map_err(LockError::Io)?;
+        Ok(file)
+    }
+
+    fn create(&self, name: &str) -> io::Result<RealFile> {
+        let path = self.journal.join(name);
+        OpenOptions::new().read(true).write(true).create_new(true).open(path).map(RealFile)
+    }
+
+    fn open(&self, name: &str) -> io::Result<RealFile> {
+        OpenOptions::new().read(true).write(true).open(self.journal.join(name)).map(RealFile)
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        fs::remove_file(self.journal.join(name))
+    }
+
+    fn list(&self) -> io::Result<Vec<String>> {
+        let entries = fs::read_dir(&self.journal)?;
+        let names = entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()));
+        names.collect()
+    }
+
+    fn sync_dir(&self) -> io::Result<()> {
+        sync_dir(&self.journal)
+    }
+}
+
+/// A file of a [`RealDisk`].
+#[derive(Debug)]
+pub struct RealFile(File);
+
+impl DiskFile for RealFile {
+    fn size(&self) -> io::Result<u64> {
+        Ok(self.0.metadata()?.len())
+    }
+
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        let mut filled = 0;
+        while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+            match self.0.read_at(rest, offset + filled as u64) {
+                Ok(0) => break,
+                Ok(read) => filled += read,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(filled)
+    }
+
+    fn write_at(&self, data: &[u8], offset: u64) -> io::Result<()> {
+        self.0.write_all_at(data, offset)
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.0.set_len(len)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.0.sync_data()
+    }
+}
+
+/// Makes the names in a directory durable.
+fn sync_dir(dir: &Path) -> io::Result<()> {
+    File::open(dir)?.sync_all()
+}
+
+/// The process that wrote its id into the lock file.
+fn holder(lock: &Path) -> Option<u32> {
+    fs::read_to_string(lock).ok()?.trim().parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_opener_is_told_who_holds_the_lock() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = RealDisk::new(dir.path()).unwrap();
+        let second = RealDisk::new(dir.path()).unwrap();
+        let lock = first.lock().unwrap();
+        let refused = second.lock().unwrap_err();
+        assert!(matches!(refused, LockError::Held(Some(pid)) if pid == std::process::id()));
+        drop(lock);
+        second.lock().unwrap();
+    }
+
+    #[test]
+    fn a_read_stops_at_the_end_of_the_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = RealDisk::new(dir.path()).unwrap();
+        let file = disk.create("a").unwrap();
+        file.write_at(b"zeo", 2).unwrap();
+        let mut buffer = [7; 8];
+        assert_eq!(file.read_at(&mut buffer, 1).unwrap(), 4);
+        assert_eq!(&buffer, b"\0zeo\x07\x07\x07\x07");
+        assert_eq!(disk.list().unwrap(), ["a"]);
+        assert!(disk.create("a").is_err(), "it exists");
+    }
+}

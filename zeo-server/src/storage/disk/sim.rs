@@ -1,0 +1,531 @@
+//! A disk in memory that fails as real ones do, decided by a seed.
+//!
+//! It keeps two images of everything: what processes see, and what a power cut would leave.
+//! [`SimDisk::crash`] goes back to the latter, plus an arbitrary part of what was written since
+//! the last sync, sector by sector: so writes are torn, reordered and half there.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::io::{self, ErrorKind};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::{Disk, DiskFile, LockError};
+
+/// What is written whole or not at all, in bytes.
+const SECTOR: usize = 512;
+
+/// A simulated disk. Clones are the same disk.
+#[derive(Clone)]
+pub struct SimDisk(Arc<Mutex<State>>);
+
+/// A file of a [`SimDisk`]; useless once the disk has crashed.
+#[derive(Debug)]
+pub struct SimFile {
+    disk: SimDisk,
+    inode: u64,
+    life: u64,
+}
+
+/// The lock of a [`SimDisk`].
+#[derive(Debug)]
+pub struct SimLock {
+    disk: SimDisk,
+    life: u64,
+}
+
+struct State {
+    random: Random,
+    /// Counts crashes; handles of an earlier life are dead.
+    life: u64,
+    locked: bool,
+    names: BTreeMap<String, u64>,
+    durable_names: BTreeMap<String, u64>,
+    inodes: Vec<Image>,
+    faults: Faults,
+}
+
+/// One file: as seen, as a power cut leaves it, and the sectors in which the two may differ.
+#[derive(Default)]
+struct Image {
+    live: Vec<u8>,
+    durable: Vec<u8>,
+    dirty: BTreeSet<usize>,
+}
+
+#[derive(Default)]
+struct Faults {
+    power_fails_in: Option<u64>,
+    write_fails_in: Option<u64>,
+    sync_fails_in: Option<u64>,
+    capacity: Option<u64>,
+    ignores_sync: bool,
+}
+
+impl SimDisk {
+    /// An empty disk whose misfortunes follow from the seed.
+    pub fn new(seed: u64) -> Self {
+        Self(Arc::new(Mutex::new(State {
+            random: Random::new(seed),
+            life: 0,
+            locked: false,
+            names: BTreeMap::new(),
+            durable_names: BTreeMap::new(),
+            inodes: Vec::new(),
+            faults: Faults::default(),
+        })))
+    }
+
+    /// Cuts the power, and turns it on again: whoever used the disk is dead, what was synced is
+    /// there, and of the rest an arbitrary part. Failures that were ordered are off.
+    pub fn crash(&self) {
+        self.state().crash();
+    }
+
+    /// Lets the power fail at the `operations`-th change to the disk from now; from then until
+    /// [`SimDisk::crash`], everything fails. Whoever asked for that change gets an error, though
+    /// the disk may have carried it out.
+    pub fn cut_power_in(&self, operations: u64) {
+        self.state().faults.power_fails_in = Some(operations);
+    }
+
+    /// Lets the `writes`-th write from now (0 is the next) fail half-way, once.
+    pub fn fail_write_in(&self, writes: u64) {
+        self.state().faults.write_fails_in = Some(writes);
+    }
+
+    /// Lets the `syncs`-th sync of a file from now (0 is the next) fail, once. As on Linux, what
+    /// it did not make durable stays so even if a later sync succeeds.
+    pub fn fail_sync_in(&self, syncs: u64) {
+        self.state().faults.sync_fails_in = Some(syncs);
+    }
+
+    /// Limits all files together to that many bytes; `None` lifts the limit.
+    pub fn set_capacity(&self, bytes: Option<u64>) {
+        self.state().faults.capacity = bytes;
+    }
+
+    /// Lets syncs do nothing at all, for ever: to show that a test notices.
+    pub fn ignore_syncs(&self) {
+        self.state().faults.ignores_sync = true;
+    }
+
+    /// How many bytes all files have together.
+    pub fn used(&self) -> u64 {
+        self.state().used()
+    }
+
+    /// Inverts the bits of one byte of a file for good: damage.
+    ///
+    /// # Panics
+    ///
+    /// If the file has no such byte: a mistake in a test.
+    pub fn damage(&self, name: &str, offset: usize) {
+        let mut state = self.state();
+        let inode = *state.names.get(name).expect("the file exists");
+        let image = state.image(inode);
+        for side in [&mut image.live, &mut image.durable] {
+            *side.get_mut(offset).expect("the file is that long") ^= 0xff;
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn handle(&self, inode: u64, life: u64) -> SimFile {
+        SimFile { disk: self.clone(), inode, life }
+    }
+}
+
+impl fmt::Display for SimDisk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("simulated disk")
+    }
+}
+
+impl fmt::Debug for SimDisk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SimDisk")
+    }
+}
+
+impl Disk for SimDisk {
+    type File = SimFile;
+    type Lock = SimLock;
+
+    fn lock(&self) -> Result<SimLock, LockError> {
+        let mut state = self.state();
+        if std::mem::replace(&mut state.locked, true) {
+            return Err(LockError::Held(Some(std::process::id())));
+        }
+        Ok(SimLock { disk: self.clone(), life: state.life })
+    }
+
+    fn create(&self, name: &str) -> io::Result<SimFile> {
+        let mut state = self.state();
+        if state.names.contains_key(name) {
+            return Err(ErrorKind::AlreadyExists.into());
+        }
+        state.spend_power()?;
+        let inode = state.inodes.len() as u64;
+        state.inodes.push(Image::default());
+        state.names.insert(name.to_owned(), inode);
+        state.check_power()?;
+        Ok(self.handle(inode, state.life))
+    }
+
+    fn open(&self, name: &str) -> io::Result<SimFile> {
+        let state = self.state();
+        state.check_power()?;
+        let inode = state.names.get(name).ok_or(ErrorKind::NotFound)?;
+        Ok(self.handle(*inode, state.life))
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        let mut state = self.state();
+        state.spend_power()?;
+        state.names.remove(name).ok_or(ErrorKind::NotFound)?;
+        state.check_power()
+    }
+
+    fn list(&self) -> io::Result<Vec<String>> {
+        let state = self.state();
+        state.check_power()?;
+        Ok(state.names.keys().cloned().collect())
+    }
+
+    fn sync_dir(&self) -> io::Result<()> {
+        let mut state = self.state();
+        state.spend_power()?;
+        if !state.faults.ignores_sync {
+            state.durable_names = state.names.clone();
+        }
+        state.check_power()
+    }
+}
+
+impl SimFile {
+    /// The disk, unless this handle died with its process.
+    fn state(&self) -> io::Result<MutexGuard<'_, State>> {
+        let state = self.disk.state();
+        if state.life == self.life { Ok(state) } else { Err(no_power()) }
+    }
+}
+
+impl DiskFile for SimFile {
+    fn size(&self) -> io::Result<u64> {
+        let mut state = self.state()?;
+        state.check_power()?;
+        Ok(state.image(self.inode).live.len() as u64)
+    }
+
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        let mut state = self.state()?;
+        state.check_power()?;
+        let live = &state.image(self.inode).live;
+        let rest = live.get(in_memory(offset)..).unwrap_or_default();
+        let len = rest.len().min(buffer.len());
+        let (from, into) = (rest.get(..len), buffer.get_mut(..len));
+        into.expect("the shorter of two").copy_from_slice(from.expect("the shorter of two"));
+        Ok(len)
+    }
+
+    fn write_at(&self, data: &[u8], offset: u64) -> io::Result<()> {
+        let mut state = self.state()?;
+        state.spend_power()?;
+        let fails = count_down(&mut state.faults.write_fails_in);
+        let room = state.room(self.inode, offset);
+        let written = data.get(..if fails { data.len() / 2 } else { data.len() }.min(room));
+        state.image(self.inode).write(written.unwrap_or(data), in_memory(offset));
+        if fails {
+            return Err(io::Error::other("the simulated write fails"));
+        }
+        if room < data.len() {
+            return Err(ErrorKind::StorageFull.into());
+        }
+        state.check_power()
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        let mut state = self.state()?;
+        state.spend_power()?;
+        let extra = len.saturating_sub(state.image(self.inode).live.len() as u64);
+        if state.faults.capacity.is_some_and(|capacity| state.used() + extra > capacity) {
+            return Err(ErrorKind::StorageFull.into());
+        }
+        state.image(self.inode).set_len(in_memory(len));
+        state.check_power()
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        let mut state = self.state()?;
+        state.spend_power()?;
+        if count_down(&mut state.faults.sync_fails_in) {
+            state.lose_a_part_for_good(self.inode);
+            return Err(io::Error::other("the simulated sync fails"));
+        }
+        if !state.faults.ignores_sync {
+            state.image(self.inode).sync();
+        }
+        state.check_power()
+    }
+}
+
+impl Drop for SimLock {
+    fn drop(&mut self) {
+        let mut state = self.disk.state();
+        if state.life == self.life {
+            state.locked = false;
+        }
+    }
+}
+
+impl State {
+    fn image(&mut self, inode: u64) -> &mut Image {
+        self.inodes.get_mut(in_memory(inode)).expect("inodes are never removed")
+    }
+
+    fn used(&self) -> u64 {
+        let size = |inode: &u64| self.inodes.get(in_memory(*inode)).map_or(0, |i| i.live.len());
+        self.names.values().map(|inode| size(inode) as u64).sum()
+    }
+
+    /// How many bytes may be written at that place before the disk is full.
+    fn room(&mut self, inode: u64, offset: u64) -> usize {
+        let Some(capacity) = self.faults.capacity else { return usize::MAX };
+        let free = capacity.saturating_sub(self.used());
+        let len = self.image(inode).live.len() as u64;
+        in_memory((len + free).saturating_sub(offset))
+    }
+
+    fn check_power(&self) -> io::Result<()> {
+        if self.faults.power_fails_in == Some(0) { Err(no_power()) } else { Ok(()) }
+    }
+
+    /// Takes the power that one change needs. The change with which the power fails is still
+    /// carried out, but its caller never hears of it.
+    fn spend_power(&mut self) -> io::Result<()> {
+        self.check_power()?;
+        if let Some(left) = &mut self.faults.power_fails_in {
+            *left -= 1;
+        }
+        Ok(())
+    }
+
+    /// What a failed sync leaves: some sectors durable, the others considered clean.
+    fn lose_a_part_for_good(&mut self, inode: u64) {
+        let mut random = self.random.split();
+        let image = self.image(inode);
+        for sector in std::mem::take(&mut image.dirty) {
+            if random.below(2) == 0 {
+                image.sync_sector(sector);
+            }
+        }
+    }
+
+    fn crash(&mut self) {
+        let Self { random, names, durable_names, inodes, faults, .. } = self;
+        for image in inodes {
+            image.crash(random);
+        }
+        *durable_names = surviving_names(random, names, durable_names);
+        names.clone_from(durable_names);
+        let (capacity, ignores_sync) = (faults.capacity, faults.ignores_sync);
+        *faults = Faults { capacity, ignores_sync, ..Faults::default() };
+        self.life += 1;
+        self.locked = false;
+    }
+}
+
+impl Image {
+    fn write(&mut self, data: &[u8], offset: usize) {
+        let end = offset + data.len();
+        if end > self.live.len() {
+            self.set_len(end);
+        }
+        if let Some(target) = self.live.get_mut(offset..end) {
+            target.copy_from_slice(data);
+        }
+        self.dirty.extend(offset / SECTOR..end.div_ceil(SECTOR));
+    }
+
+    fn set_len(&mut self, len: usize) {
+        let changed = self.live.len().min(len)..self.live.len().max(len);
+        self.live.resize(len, 0);
+        self.dirty.extend(changed.start / SECTOR..changed.end.div_ceil(SECTOR));
+    }
+
+    fn sync(&mut self) {
+        self.durable.resize(self.live.len(), 0);
+        for sector in std::mem::take(&mut self.dirty) {
+            self.sync_sector(sector);
+        }
+    }
+
+    /// Makes one sector durable, and the length as far as it reaches.
+    fn sync_sector(&mut self, sector: usize) {
+        let start = sector * SECTOR;
+        let end = (start + SECTOR).min(self.live.len());
+        let Some(from) = self.live.get(start..end) else { return };
+        if self.durable.len() < end {
+            self.durable.resize(end, 0);
+        }
+        if let Some(into) = self.durable.get_mut(start..end) {
+            into.copy_from_slice(from);
+        }
+    }
+
+    /// Keeps of what was not synced all, nothing, or any part.
+    fn crash(&mut self, random: &mut Random) {
+        let kept = [0, 50, 90, 100].get(in_memory(random.below(4))).copied().unwrap_or(0);
+        if self.live.len() < self.durable.len() && random.below(2) == 0 {
+            self.durable.truncate(self.live.len());
+        }
+        for sector in std::mem::take(&mut self.dirty) {
+            if random.below(100) < kept {
+                self.sync_sector(sector);
+            }
+        }
+        self.live.clone_from(&self.durable);
+    }
+}
+
+/// The directory after a power cut: of each change that was not synced, either side.
+fn surviving_names(
+    random: &mut Random,
+    live: &BTreeMap<String, u64>,
+    durable: &BTreeMap<String, u64>,
+) -> BTreeMap<String, u64> {
+    let all: BTreeSet<&String> = live.keys().chain(durable.keys()).collect();
+    let pick = |name: &&String| {
+        let side = if random.below(2) == 0 { live } else { durable };
+        side.get(*name).map(|inode| ((*name).clone(), *inode))
+    };
+    all.iter().filter_map(pick).collect()
+}
+
+/// Counts down to a failure; true when it is due, which ends the counting.
+fn count_down(left: &mut Option<u64>) -> bool {
+    let due = *left == Some(0);
+    *left = left.and_then(|left| left.checked_sub(1));
+    due
+}
+
+fn no_power() -> io::Error {
+    io::Error::other("the simulated power is off")
+}
+
+fn in_memory(number: u64) -> usize {
+    usize::try_from(number).expect("a simulated disk fits into memory")
+}
+
+/// A stream of numbers that follow from a seed (`SplitMix64`).
+#[derive(Debug, Clone)]
+pub struct Random(u64);
+
+impl Random {
+    /// The stream of that seed.
+    pub fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    /// The next number.
+    pub fn next_u64(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    /// A number below `bound`, which is at least 1.
+    pub fn below(&mut self, bound: u64) -> u64 {
+        self.next_u64() % bound
+    }
+
+    /// Another stream, which goes on independently of this one.
+    #[must_use]
+    pub fn split(&mut self) -> Self {
+        Self(self.next_u64())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_synced_survives_and_the_rest_may_not() {
+        let mut losses = 0;
+        for seed in 0..100 {
+            let disk = SimDisk::new(seed);
+            let file = disk.create("a").unwrap();
+            file.write_at(&[1; 2048], 0).unwrap();
+            file.sync_data().unwrap();
+            disk.sync_dir().unwrap();
+            file.write_at(&[2; 2048], 2048).unwrap();
+            disk.crash();
+            assert!(file.size().is_err(), "the handle died");
+            let mut found = [0; 4096];
+            let len = disk.open("a").unwrap().read_at(&mut found, 0).unwrap();
+            assert!(len >= 2048);
+            assert_eq!(found[..2048], [1; 2048]);
+            losses += usize::from(found[2048..] != [2; 2048]);
+        }
+        assert!((20..100).contains(&losses), "{losses} of 100 writes were lost or torn");
+    }
+
+    #[test]
+    fn a_name_that_was_not_synced_may_be_gone() {
+        let survives = |seed| {
+            let disk = SimDisk::new(seed);
+            disk.create("a").unwrap().sync_data().unwrap();
+            disk.crash();
+            disk.open("a").is_ok()
+        };
+        let survivors = (0..100).filter(|&seed| survives(seed)).count();
+        assert!((20..80).contains(&survivors), "{survivors} of 100");
+    }
+
+    #[test]
+    fn a_full_disk_takes_what_fits() {
+        let disk = SimDisk::new(1);
+        disk.set_capacity(Some(10));
+        let file = disk.create("a").unwrap();
+        let full = file.write_at(&[1; 20], 0).unwrap_err();
+        assert_eq!(full.kind(), ErrorKind::StorageFull);
+        assert_eq!(file.size().unwrap(), 10);
+        file.write_at(&[2; 10], 0).unwrap();
+        assert_eq!(file.set_len(11).unwrap_err().kind(), ErrorKind::StorageFull);
+    }
+
+    #[test]
+    fn what_a_failed_sync_lost_is_not_saved_by_a_later_one() {
+        let lost = |seed| {
+            let disk = SimDisk::new(seed);
+            let file = disk.create("a").unwrap();
+            disk.sync_dir().unwrap();
+            file.write_at(&[1; 512], 0).unwrap();
+            disk.fail_sync_in(0);
+            file.sync_data().unwrap_err();
+            file.sync_data().unwrap();
+            disk.crash();
+            let mut found = [0; 512];
+            disk.open("a").unwrap().read_at(&mut found, 0).unwrap();
+            found != [1; 512]
+        };
+        assert!((0..20).any(lost));
+    }
+
+    #[test]
+    fn nothing_works_without_power() {
+        let disk = SimDisk::new(1);
+        let file = disk.create("a").unwrap();
+        disk.cut_power_in(2);
+        file.write_at(b"x", 0).unwrap();
+        file.write_at(b"x", 0).unwrap_err();
+        file.sync_data().unwrap_err();
+        disk.open("a").unwrap_err();
+        disk.crash();
+        disk.list().unwrap();
+    }
+}

@@ -1,0 +1,235 @@
+//! The index in sled 0.34, with a wall around what sled gets wrong.
+//!
+//! - `Db::flush` does not survive a power cut, so a checkpoint syncs sled's file itself.
+//! - Even then a power cut can leave sled unreadable, or readable and wrong. So the index is only
+//!   trusted if it was closed in order, or if the machine has not restarted since.
+//! - A process killed while sled opens leaves a `snap.….generating` that keeps sled from ever
+//!   opening again. It is removed first.
+//! - Opening damaged files may panic. That is caught, and counts as "does not open".
+//! - Batches of thousands grow memory to gigabytes, and large values are never synced: entries are
+//!   inserted one by one, and all are small.
+//!
+//! An index that does not open is moved aside, and the journal fills a new one.
+
+use std::fs::{self, File};
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+
+use zeo_proto::{Oid, Tid, TxnId};
+
+use super::{Checkpoint, Entry, Index, IndexError, Place};
+use crate::storage::journal::{Fields, Position};
+
+/// The index in sled.
+#[derive(Debug)]
+pub struct SledIndex {
+    directory: PathBuf,
+    cache_bytes: u64,
+    boot_id: Option<String>,
+    /// `None` only while a reset replaces it.
+    open: Option<Trees>,
+}
+
+#[derive(Debug)]
+struct Trees {
+    db: sled::Db,
+    revisions: sled::Tree,
+    outcomes: sled::Tree,
+    milestones: sled::Tree,
+}
+
+impl SledIndex {
+    /// Opens the index in that directory; an empty one where there is none, or none that can be
+    /// trusted. `boot_id` names the run of the machine: another one, or `None`, is a restart.
+    pub fn open(
+        directory: &Path,
+        cache_bytes: u64,
+        boot_id: Option<String>,
+    ) -> Result<Self, IndexError> {
+        let directory = directory.to_owned();
+        let mut index = Self { directory, cache_bytes, boot_id, open: None };
+        match index.distrust().map_or_else(|| index.open_files(), Err) {
+            Ok(trees) => index.open = Some(trees),
+            Err(reason) => index.reset(&reason)?,
+        }
+        Ok(index)
+    }
+
+    /// Why what is there must not be used, if so.
+    fn distrust(&self) -> Option<String> {
+        let opened_in = fs::read_to_string(self.marker()).ok()?;
+        let same = self.boot_id.as_deref().is_some_and(|boot_id| boot_id == opened_in);
+        (!same).then(|| "the machine restarted before it was closed".to_owned())
+    }
+
+    fn open_files(&self) -> Result<Trees, String> {
+        fs::create_dir_all(&self.directory).map_err(text)?;
+        remove_unfinished_snapshots(&self.directory).map_err(text)?;
+        self.mark_open().map_err(text)?;
+        let open = AssertUnwindSafe(|| Trees::open(&self.directory, self.cache_bytes));
+        catch_unwind(open).map_err(|_| "sled panicked while opening".to_owned())?.map_err(text)
+    }
+
+    /// The file that is there while the index is open; it holds the boot id.
+    fn marker(&self) -> PathBuf {
+        self.directory.join("opened-in-boot")
+    }
+
+    fn mark_open(&self) -> io::Result<()> {
+        fs::write(self.marker(), self.boot_id.as_deref().unwrap_or_default())?;
+        File::open(self.marker())?.sync_all()?;
+        File::open(&self.directory)?.sync_all()
+    }
+
+    fn trees(&self) -> Result<&Trees, IndexError> {
+        self.open.as_ref().ok_or_else(|| IndexError("it is not open".to_owned()))
+    }
+
+    /// Moves the directory away; what was moved away before is deleted.
+    fn set_aside(&self) -> io::Result<()> {
+        let aside = self.directory.with_extension("set-aside");
+        if aside.exists() {
+            fs::remove_dir_all(&aside)?;
+        }
+        if self.directory.exists() {
+            fs::rename(&self.directory, &aside)?;
+        }
+        Ok(())
+    }
+}
+
+impl Index for SledIndex {
+    fn revision_before(&self, oid: Oid, before: Tid) -> Result<Option<(Tid, Place)>, IndexError> {
+        let range = revision_key(oid, Tid::ZERO)..revision_key(oid, before);
+        let Some(last) = self.trees()?.revisions.range(range).next_back() else { return Ok(None) };
+        let (key, value) = last?;
+        Ok(Some((tid_of(&key)?, Place::from_bytes(&value).ok_or_else(malformed)?)))
+    }
+
+    fn revision_from(&self, oid: Oid, from: Tid) -> Result<Option<Tid>, IndexError> {
+        let range = revision_key(oid, from)..=revision_key(oid, Tid::MAX);
+        let Some(next) = self.trees()?.revisions.range(range).next() else { return Ok(None) };
+        tid_of(&next?.0).map(Some)
+    }
+
+    fn outcome(&self, id: TxnId) -> Result<Option<Tid>, IndexError> {
+        let Some(tid) = self.trees()?.outcomes.get(id.to_bytes())? else { return Ok(None) };
+        tid_of(&tid).map(Some)
+    }
+
+    fn milestone(&self, tid: Tid) -> Result<Option<(Tid, Position)>, IndexError> {
+        let last = self.trees()?.milestones.range(..=tid.to_bytes()).next_back();
+        let Some(last) = last else { return Ok(None) };
+        let (key, value) = last?;
+        let at = Fields(&value).array().map(Position::from_bytes);
+        Ok(Some((tid_of(&key)?, at.ok_or_else(malformed)?)))
+    }
+
+    fn insert(&self, entry: &Entry) -> Result<(), IndexError> {
+        let trees = self.trees()?;
+        match *entry {
+            Entry::Revision(oid, tid, place) => {
+                trees.revisions.insert(revision_key(oid, tid), &place.to_bytes())?
+            }
+            Entry::Outcome(id, tid) => trees.outcomes.insert(id.to_bytes(), &tid.to_bytes())?,
+            Entry::Milestone(tid, at) => trees.milestones.insert(tid.to_bytes(), &at.to_bytes())?,
+        };
+        Ok(())
+    }
+
+    fn checkpoint(&self) -> Result<Option<Checkpoint>, IndexError> {
+        let Some(bytes) = self.trees()?.db.get(CHECKPOINT)? else { return Ok(None) };
+        Checkpoint::from_bytes(&bytes).map(Some).ok_or_else(malformed)
+    }
+
+    fn write_checkpoint(&self, checkpoint: &Checkpoint) -> Result<(), IndexError> {
+        self.flush()?;
+        self.trees()?.db.insert(CHECKPOINT, checkpoint.to_bytes())?;
+        Ok(())
+    }
+
+    fn reset(&mut self, reason: &str) -> Result<(), IndexError> {
+        tracing::warn!(reason, "the index is made anew from the journal");
+        self.open = None;
+        self.set_aside().map_err(|error| IndexError(text(error)))?;
+        self.open = Some(self.open_files().map_err(IndexError)?);
+        Ok(())
+    }
+
+    fn close(&self) -> Result<(), IndexError> {
+        self.flush()?;
+        fs::remove_file(self.marker())?;
+        Ok(File::open(&self.directory)?.sync_all()?)
+    }
+}
+
+impl SledIndex {
+    /// Makes all insertions durable, which sled's own flush does not.
+    fn flush(&self) -> Result<(), IndexError> {
+        self.trees()?.db.flush()?;
+        Ok(File::open(self.directory.join("db"))?.sync_data()?)
+    }
+}
+
+impl Trees {
+    fn open(directory: &Path, cache_bytes: u64) -> sled::Result<Self> {
+        let config = sled::Config::new().path(directory).cache_capacity(cache_bytes);
+        let db = config.flush_every_ms(None).open()?;
+        Ok(Self {
+            revisions: db.open_tree("revisions")?,
+            outcomes: db.open_tree("outcomes")?,
+            milestones: db.open_tree("milestones")?,
+            db,
+        })
+    }
+}
+
+impl From<sled::Error> for IndexError {
+    fn from(error: sled::Error) -> Self {
+        Self(error.to_string())
+    }
+}
+
+impl From<io::Error> for IndexError {
+    fn from(error: io::Error) -> Self {
+        Self(error.to_string())
+    }
+}
+
+/// The run of the machine, where the system names it.
+pub(in crate::storage) fn boot_id() -> Option<String> {
+    fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()
+}
+
+fn remove_unfinished_snapshots(directory: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if name.starts_with("snap.") && name.ends_with(".generating") {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+fn revision_key(oid: Oid, tid: Tid) -> [u8; 16] {
+    (u128::from(oid.number()) << 64 | u128::from(tid.number())).to_be_bytes()
+}
+
+/// The tid that a key or a value ends with.
+fn tid_of(bytes: &[u8]) -> Result<Tid, IndexError> {
+    bytes.last_chunk().copied().map(Tid::from_bytes).ok_or_else(malformed)
+}
+
+fn malformed() -> IndexError {
+    IndexError("an entry is malformed".to_owned())
+}
+
+fn text(error: impl std::fmt::Display) -> String {
+    error.to_string()
+}
+
+/// Where the checkpoint is, in sled's default tree.
+const CHECKPOINT: &str = "checkpoint";

@@ -1,0 +1,126 @@
+//! The truth: an append-only, checksummed journal of groups of transactions, in segment files.
+//!
+//! A group is written with one write and made durable with one sync. What the bytes are says
+//! [`mod@format`]; how the end is found after a crash says [`opening`].
+
+mod append;
+mod build;
+mod format;
+mod opening;
+mod parse;
+mod scan;
+mod segments;
+mod walk;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use zeo_proto::{MAX_OBJECT, MAX_PAGE, Oid, Tid};
+
+use append::{Prepared, Tail};
+use parse::RECORD_HEAD;
+use segments::{Segments, failed, shown};
+
+pub(super) use append::Appended;
+pub(super) use build::{GroupBuilder, Span};
+pub(super) use format::Fields;
+pub use format::Position;
+pub(super) use opening::{Opening, START, damaged, read_failed};
+pub(super) use parse::Item;
+pub(super) use walk::{Group, Walker};
+
+use super::disk::{Disk, DiskFile};
+use super::index::Place;
+use super::{Refused, StorageError};
+
+/// Bytes of the longest record that there can be.
+const MAX_RECORD: usize = MAX_OBJECT + 8 * MAX_PAGE + RECORD_HEAD;
+
+/// An open journal.
+///
+/// Reading takes no lock that is held while something is written.
+#[derive(Debug)]
+pub(super) struct Journal<D: Disk> {
+    segments: Segments<D>,
+    uuid: [u8; 16],
+    tail: Mutex<Tail<D::File>>,
+    prepared: Prepared<D::File>,
+    /// The durable end, as a number.
+    end: AtomicU64,
+}
+
+/// What was durable cannot be found any more.
+pub(super) fn vanished(at: Position) -> StorageError {
+    let Position { segment, offset } = at;
+    StorageError::Damaged(format!("{} at byte {offset}: no whole group", shown(segment)))
+}
+
+/// Reading at that place failed.
+pub(super) fn unreadable(at: Position) -> impl Fn(std::io::Error) -> StorageError {
+    failed("read", at)
+}
+
+impl<D: Disk> Journal<D> {
+    fn new(
+        segments: Segments<D>,
+        uuid: [u8; 16],
+        tail: Tail<D::File>,
+        prepared: Prepared<D::File>,
+    ) -> Self {
+        let end = AtomicU64::new(tail.end().to_number());
+        Self { segments, uuid, tail: Mutex::new(tail), prepared, end }
+    }
+
+    /// Appends a group and makes it durable. `tid_before` is the last transaction before it.
+    pub(super) fn append(&self, group: GroupBuilder, tid_before: Tid) -> Result<Appended, Refused> {
+        let names = (self.uuid, tid_before);
+        let appended = self.tail().append(&self.segments, &self.prepared, group, names)?;
+        self.end.store(appended.end.to_number(), Ordering::Release);
+        Ok(appended)
+    }
+
+    /// Why the journal takes no more groups, if so.
+    pub(super) fn poison(&self) -> Option<String> {
+        self.tail().poison().map(str::to_owned)
+    }
+
+    /// The durable end.
+    pub(super) fn end(&self) -> Position {
+        Position::from_number(self.end.load(Ordering::Acquire))
+    }
+
+    /// Walks from the end of a group.
+    pub(super) fn walk(&self, from: Position) -> Walker<'_, D> {
+        Walker::new(&self.segments, self.uuid, from)
+    }
+
+    /// Reads the data of one record, with one read.
+    pub(super) fn load(&self, place: Place, oid: Oid, tid: Tid) -> Result<Bytes, StorageError> {
+        let at = place.at;
+        let damaged = |what: &str| {
+            let (file, offset) = (shown(at.segment), at.offset);
+            let whose = format!("object {oid} of transaction {tid}");
+            StorageError::Damaged(format!("{file} at byte {offset}, {whose}: {what}"))
+        };
+        let file = self.segments.file(at.segment).ok_or_else(|| damaged("its file is missing"))?;
+        let len = usize::try_from(place.len).ok().filter(|&len| len <= MAX_RECORD);
+        let mut record = vec![0; len.ok_or_else(|| damaged("no record is that long"))?];
+        file.read_at(&mut record, u64::from(at.offset)).map_err(failed("read", at))?;
+        parse::record_data(&record.into(), oid, tid).map_err(damaged)
+    }
+
+    /// Whether the next segment should be prepared.
+    pub(super) fn wants_prepare(&self) -> bool {
+        self.prepared.wanted()
+    }
+
+    /// Prepares the space of the next segment.
+    pub(super) fn prepare(&self) -> Result<(), StorageError> {
+        self.prepared.prepare(&self.segments)
+    }
+
+    fn tail(&self) -> MutexGuard<'_, Tail<D::File>> {
+        self.tail.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,249 @@
+//! A group in the making: each operation is checked against what is durable and what the group
+//! already holds, and what it writes is put into the group.
+
+use std::collections::BTreeMap;
+
+use zeo_proto::{MAX_OBJECT, MAX_PAGE, Oid, Outcome, OutcomeQuery, Tid, TxnId};
+
+use super::{Answers, Committer, JournalStorage, Oids};
+use crate::storage::disk::Disk;
+use crate::storage::fences::Fences;
+use crate::storage::index::{Entry, Index, IndexError, Place};
+use crate::storage::journal::{GroupBuilder, Position, Span};
+use crate::storage::{Applied, Commit, Operation, Record, Refused, check};
+
+/// Bytes of data in one transaction: 1 GiB.
+const MAX_TRANSACTION: usize = 1 << 30;
+/// How many oids are reserved in advance, so that not every reservation waits for the disk.
+const RESERVED_AHEAD: u64 = 1_024;
+
+/// A group in the making.
+#[derive(Debug)]
+pub(super) struct Draft<'a, D: Disk, I: Index> {
+    storage: &'a JournalStorage<D, I>,
+    fences: &'a mut Fences,
+    unix_micros: u64,
+    poison: Option<String>,
+    /// What the group writes, for the checks of what comes after in it.
+    written: BTreeMap<Oid, Tid>,
+    committed: BTreeMap<TxnId, Tid>,
+    drafted: Drafted,
+}
+
+/// A group ready for the journal.
+#[derive(Debug)]
+pub(super) struct Drafted {
+    pub(super) group: GroupBuilder,
+    pub(super) revisions: Vec<Revision>,
+    pub(super) outcomes: Vec<Entry>,
+    pub(super) oids: Oids,
+    pub(super) last_tid: Tid,
+    pub(super) answers: Answers,
+}
+
+/// A revision in a group whose place is not known yet.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Revision {
+    oid: Oid,
+    tid: Tid,
+    span: Span,
+    deleted: bool,
+}
+
+impl<'a, D: Disk, I: Index> Draft<'a, D, I> {
+    pub(super) fn new(
+        storage: &'a JournalStorage<D, I>,
+        committer: &'a mut Committer,
+        unix_micros: u64,
+    ) -> Self {
+        Self {
+            storage,
+            fences: &mut committer.fences,
+            unix_micros,
+            poison: storage.journal.poison(),
+            written: BTreeMap::new(),
+            committed: BTreeMap::new(),
+            drafted: Drafted {
+                group: GroupBuilder::new(),
+                revisions: Vec::new(),
+                outcomes: Vec::new(),
+                oids: committer.oids,
+                last_tid: committer.latest.tid,
+                answers: Vec::new(),
+            },
+        }
+    }
+
+    /// Bytes of the group so far.
+    pub(super) fn len(&self) -> usize {
+        self.drafted.group.len()
+    }
+
+    /// Does what the operation asks for, and keeps the answer until the group is durable.
+    pub(super) fn carry_out(&mut self, operation: Operation) {
+        let answer = match operation {
+            Operation::Commit(commit) => self.commit(&commit).map(Applied::Committed),
+            Operation::ReserveOids(count) => self.reserve(count).map(Applied::Reserved),
+            Operation::Outcome(query) => self.outcome(query).map(Applied::Outcome),
+        };
+        self.drafted.answers.push(answer);
+    }
+
+    pub(super) fn end(self) -> Drafted {
+        self.drafted
+    }
+
+    fn commit(&mut self, commit: &Commit) -> Result<Tid, Refused> {
+        if let Some(tid) = self.committed_at(commit.id)? {
+            return Ok(tid);
+        }
+        if self.fences.is_fenced(commit.id, commit.snapshot) {
+            return Err(Refused::Fenced);
+        }
+        self.check_writable()?;
+        check_size(commit)?;
+        if let Some(conflict) = check::conflict(commit, |oid| self.current(oid))? {
+            return Err(Refused::Conflict(conflict));
+        }
+        let tid = check::next_tid(self.drafted.last_tid, self.unix_micros)?;
+        self.write(commit, tid)?;
+        Ok(tid)
+    }
+
+    fn write(&mut self, commit: &Commit, tid: Tid) -> Result<(), Refused> {
+        let records = check::latest_records(&commit.records);
+        let previous: Result<Vec<Tid>, _> = records.keys().map(|&oid| self.current(oid)).collect();
+        let previous = previous?;
+        self.drafted.group.transaction(commit, tid, records.len());
+        for (record, previous) in records.into_values().zip(previous) {
+            self.write_record(record, tid, previous);
+        }
+        self.committed.insert(commit.id, tid);
+        self.drafted.outcomes.push(Entry::Outcome(commit.id, tid));
+        self.drafted.last_tid = tid;
+        Ok(())
+    }
+
+    fn write_record(&mut self, record: &Record, tid: Tid, previous: Tid) {
+        let (oid, deleted) = (record.oid, record.data.is_none());
+        let span = self.drafted.group.record(record, tid, previous);
+        self.drafted.revisions.push(Revision { oid, tid, span, deleted });
+        self.drafted.oids.take(oid);
+        self.written.insert(oid, tid);
+    }
+
+    fn reserve(&mut self, count: u32) -> Result<Oid, Refused> {
+        self.check_writable()?;
+        let mut oids = self.drafted.oids;
+        let first = oids.next;
+        oids.next = check::oids_after(first, count)?;
+        if oids.next > oids.reserved {
+            oids.reserved = Oid::new(oids.next.number().saturating_add(RESERVED_AHEAD));
+            self.drafted.group.reserved(oids.reserved);
+        }
+        self.drafted.oids = oids;
+        Ok(first)
+    }
+
+    fn outcome(&mut self, query: OutcomeQuery) -> Result<Outcome, Refused> {
+        if query.epoch != self.storage.identity.epoch {
+            return Ok(Outcome::TooOldToKnow);
+        }
+        if let Some(tid) = self.committed_at(query.id)? {
+            return Ok(Outcome::Committed(tid));
+        }
+        // A commit whose sync failed may turn out to be durable: nobody can say "not committed".
+        self.check_writable()?;
+        Ok(self.fences.answer(query, self.drafted.last_tid))
+    }
+
+    fn check_writable(&self) -> Result<(), Refused> {
+        self.poison.clone().map_or(Ok(()), |poison| Err(Refused::Failed(poison)))
+    }
+
+    fn committed_at(&self, id: TxnId) -> Result<Option<Tid>, IndexError> {
+        let here = self.committed.get(&id).copied();
+        match here.or_else(|| self.storage.overlay().outcome(id)) {
+            Some(tid) => Ok(Some(tid)),
+            None => self.storage.index.outcome(id),
+        }
+    }
+
+    fn current(&self, oid: Oid) -> Result<Tid, IndexError> {
+        self.written.get(&oid).map_or_else(|| self.storage.current(oid), |&tid| Ok(tid))
+    }
+}
+
+impl Revision {
+    /// Where the revision is in a group that is at that place.
+    pub(super) fn entry(&self, group: Position) -> Entry {
+        Entry::Revision(self.oid, self.tid, self.span.in_group(group, self.deleted))
+    }
+}
+
+impl Span {
+    /// The place that it is in a group that is there.
+    pub(super) fn in_group(self, group: Position, deleted: bool) -> Place {
+        let offset = group.offset.saturating_add(self.offset);
+        Place { at: Position { offset, ..group }, len: self.len, deleted }
+    }
+}
+
+impl Oids {
+    /// Takes an oid that a client chose itself.
+    pub(super) fn take(&mut self, oid: Oid) {
+        self.next = self.next.max(Oid::new(oid.number().saturating_add(1)));
+        self.reserved = self.reserved.max(self.next);
+    }
+
+    /// Takes all that an earlier process had reserved: it may have handed them out.
+    pub(super) fn reserved_to(&mut self, end: Oid) {
+        self.reserved = self.reserved.max(end);
+        self.next = self.reserved;
+    }
+}
+
+/// The answers to a group that did not become durable, because of `refusal`; `durable` is the
+/// last commit that did.
+///
+/// What does not depend on the group stays as it is. An operation that lost against a commit of
+/// the group was surely not carried out, even where that commit's own outcome is unknown.
+pub(super) fn withdraw(answers: Answers, durable: Tid, refusal: &Refused) -> Answers {
+    let withdraw = |answer| match answer {
+        Ok(Applied::Committed(tid) | Applied::Outcome(Outcome::Committed(tid)))
+            if tid > durable =>
+        {
+            Err(refusal.clone())
+        }
+        Ok(Applied::Reserved(_)) => Err(refusal.clone()),
+        Err(Refused::Conflict(conflict)) if conflict.committed > durable => {
+            Err(surely_not_done(refusal))
+        }
+        answer => answer,
+    };
+    answers.into_iter().map(withdraw).collect()
+}
+
+fn surely_not_done(refusal: &Refused) -> Refused {
+    if let Refused::Unknown(reason) = refusal {
+        return Refused::Failed(reason.clone());
+    }
+    refusal.clone()
+}
+
+fn check_size(commit: &Commit) -> Result<(), Refused> {
+    let data = |record: &Record| record.data.as_ref().map_or(0, bytes::Bytes::len);
+    let refs = |record: &Record| record.refs.as_ref().map_or(0, Vec::len);
+    let fits = |record: &Record| data(record) <= MAX_OBJECT && refs(record) <= MAX_PAGE;
+    let all: usize = commit.records.iter().map(|record| data(record) + 8 * refs(record) + 40).sum();
+    if commit.records.iter().all(fits) && all <= MAX_TRANSACTION {
+        return Ok(());
+    }
+    Err(Refused::Failed("the transaction or one of its objects is too large".to_owned()))
+}
+
+impl From<IndexError> for Refused {
+    fn from(error: IndexError) -> Self {
+        Self::Failed(format!("index: {error}"))
+    }
+}

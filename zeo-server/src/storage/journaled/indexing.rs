@@ -1,0 +1,92 @@
+//! Moves entries from the overlay into the index, and makes checkpoints.
+
+use std::sync::PoisonError;
+
+use super::JournalStorage;
+use super::overlay::Queued;
+use crate::storage::disk::Disk;
+use crate::storage::index::{Checkpoint, Index, IndexError};
+
+/// How far the index is.
+#[derive(Debug)]
+pub(super) struct Indexer {
+    /// The last checkpoint made.
+    checkpoint: Option<Checkpoint>,
+    /// How far the index covers the journal by now.
+    covered: Option<Checkpoint>,
+    /// Entries inserted since the last checkpoint.
+    since: usize,
+}
+
+impl Indexer {
+    pub(super) fn new(checkpoint: Option<Checkpoint>) -> Self {
+        Self { checkpoint, covered: checkpoint, since: 0 }
+    }
+
+    /// Inserts what was oldest in the overlay.
+    pub(super) fn insert(
+        &mut self,
+        index: &impl Index,
+        oldest: &[Queued],
+    ) -> Result<(), IndexError> {
+        for queued in oldest {
+            index.insert(&queued.entry())?;
+            if let Queued::Covered(checkpoint) = queued {
+                self.covered = Some(**checkpoint);
+            }
+        }
+        self.since += oldest.len();
+        Ok(())
+    }
+
+    /// Makes a checkpoint if there is enough to gain; `entries` is how many are enough.
+    pub(super) fn checkpoint_if_due(
+        &mut self,
+        index: &impl Index,
+        entries: usize,
+    ) -> Result<(), IndexError> {
+        if let Some(checkpoint) = self.due(entries) {
+            index.write_checkpoint(&checkpoint)?;
+            *self = Self::new(Some(checkpoint));
+        }
+        Ok(())
+    }
+
+    fn due(&self, entries: usize) -> Option<Checkpoint> {
+        let segment = |checkpoint: Option<Checkpoint>| checkpoint.map_or(1, |c| c.end.segment);
+        let far = segment(self.covered) > segment(self.checkpoint);
+        self.covered.filter(|_| far || self.since >= entries)
+    }
+}
+
+impl<D: Disk, I: Index> JournalStorage<D, I> {
+    /// Moves a bounded number of entries, and makes a checkpoint if one is due.
+    ///
+    /// An entry leaves the overlay only when it is in the index: who looks at the one and then at
+    /// the other always finds it.
+    pub(super) fn move_into_index(&self) -> Result<(), IndexError> {
+        let mut indexer = self.indexer.lock().unwrap_or_else(PoisonError::into_inner);
+        let oldest = self.overlay().oldest(self.settings.index_step);
+        indexer.insert(&self.index, &oldest)?;
+        self.overlay_mut().forget(oldest.len());
+        indexer.checkpoint_if_due(&self.index, self.settings.checkpoint_entries)
+    }
+
+    /// Moves entries until the overlay is below its bound, so that it stays bounded even if
+    /// nobody does the chores.
+    pub(super) fn make_room(&self) -> Result<(), IndexError> {
+        while self.overlay().len() >= self.settings.overlay_entries {
+            self.move_into_index()?;
+        }
+        Ok(())
+    }
+
+    /// Makes a last checkpoint, and closes the index.
+    pub(super) fn close_index(&self) -> Result<(), IndexError> {
+        let indexer = self.indexer.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(checkpoint) = &indexer.covered {
+            self.index.write_checkpoint(checkpoint)?;
+        }
+        self.index.close()
+    }
+}

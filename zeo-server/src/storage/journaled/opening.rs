@@ -1,0 +1,185 @@
+//! Opens a storage: from the index's last checkpoint, or, where that does not fit, from the start
+//! of the journal.
+
+use std::sync::atomic::AtomicU64;
+use std::sync::{Mutex, RwLock};
+
+use zeo_proto::{Identity, Oid, Tid};
+
+use super::indexing::Indexer;
+use super::overlay::{Overlay, Queued};
+use super::{Committer, JournalStorage, Oids, Settings};
+use crate::storage::OpenError;
+use crate::storage::disk::{Disk, LockError};
+use crate::storage::fences::Fences;
+use crate::storage::index::{Checkpoint, Entry, Index, IndexError};
+use crate::storage::journal::{Appended, Group, Item, Opening, START, damaged, read_failed};
+
+/// A storage that is being brought up to the end of its journal.
+struct Replay<'a, I> {
+    index: &'a I,
+    overlay: Overlay,
+    indexer: Indexer,
+    committer: Committer,
+    epoch: u64,
+    settings: Settings,
+}
+
+impl<D: Disk, I: Index> JournalStorage<D, I> {
+    /// Opens the storage on a disk; makes one, with the UUID `new_uuid`, where there is none.
+    ///
+    /// The index is opened with `index` once nobody else can have it open.
+    pub fn open(
+        disk: D,
+        index: impl FnOnce() -> Result<I, IndexError>,
+        settings: Settings,
+        new_uuid: [u8; 16],
+    ) -> Result<Self, OpenError> {
+        let lock = lock(&disk)?;
+        let opening = Opening::find(disk, new_uuid, settings.segment_bytes)?;
+        let mut index = index()?;
+        let checkpoint = usable_checkpoint(&opening, &mut index)?;
+        let mut replay = Replay::new(&index, checkpoint, opening.uuid(), settings);
+        replay.run(&opening)?;
+        let Replay { overlay, indexer, committer, epoch, .. } = replay;
+        let Checkpoint { last_group, end, tid, .. } = committer.latest;
+        let identity = Identity { uuid: opening.uuid(), epoch };
+        let journal = opening.settle(last_group, end, tid)?;
+        tracing::info!(%identity, last_tid = %tid, "storage opened");
+        Ok(Self {
+            identity,
+            settings,
+            journal,
+            index,
+            overlay: RwLock::new(overlay),
+            committer: Mutex::new(committer),
+            indexer: Mutex::new(indexer),
+            last_tid: AtomicU64::new(tid.number()),
+            _lock: lock,
+        })
+    }
+}
+
+impl<'a, I: Index> Replay<'a, I> {
+    fn new(
+        index: &'a I,
+        checkpoint: Option<Checkpoint>,
+        uuid: [u8; 16],
+        settings: Settings,
+    ) -> Self {
+        let start = Checkpoint {
+            identity: Identity { uuid, epoch: 0 },
+            end: START,
+            last_group: START,
+            last_group_crc: 0,
+            tid: Tid::ZERO,
+            next_oid: Oid::new(1),
+        };
+        let latest = checkpoint.unwrap_or(start);
+        let oids = Oids { next: latest.next_oid, reserved: latest.next_oid };
+        let fences = Fences::new(settings.fences);
+        Self {
+            index,
+            overlay: Overlay::default(),
+            indexer: Indexer::new(checkpoint),
+            committer: Committer { fences, oids, latest, milestone: latest.end },
+            epoch: latest.identity.epoch,
+            settings,
+        }
+    }
+
+    /// Follows the journal to its end.
+    fn run<D: Disk>(&mut self, opening: &Opening<D>) -> Result<(), OpenError> {
+        let mut walker = opening.walk(self.committer.latest.end);
+        loop {
+            let at = self.committer.latest.end;
+            let Some(group) = walker.next().map_err(read_failed(at))? else { return Ok(()) };
+            self.follow(group)?;
+            self.report_progress(at.segment);
+        }
+    }
+
+    fn follow(&mut self, group: Group<'_>) -> Result<(), OpenError> {
+        let after = self.committer.latest.tid;
+        let broken = |what: &str| damaged(group.at, after, what.to_owned());
+        if group.tid_before != after {
+            return Err(broken("a group that does not follow the one before it"));
+        }
+        let mut last_tid = after;
+        let mut queued = Vec::new();
+        for item in group.items {
+            match item.map_err(|_| broken("a group whose items make no sense"))? {
+                Item::Transaction { tid, id } => {
+                    last_tid = tid;
+                    queued.push(Queued::Entry(Entry::Outcome(id, tid)));
+                }
+                Item::Record { oid, tid, deleted, span } => {
+                    self.committer.oids.take(oid);
+                    let place = span.in_group(group.at, deleted);
+                    queued.push(Queued::Entry(Entry::Revision(oid, tid, place)));
+                }
+                Item::Reserved(end) => self.committer.oids.reserved_to(end),
+                Item::Epoch(epoch) => self.set_epoch(epoch),
+            }
+        }
+        let appended = Appended { at: group.at, end: group.end, crc: group.crc };
+        self.committer.follow(appended, last_tid);
+        queued.extend(self.committer.milestone());
+        self.overlay.extend(queued);
+        Ok(self.make_room()?)
+    }
+
+    fn set_epoch(&mut self, epoch: u64) {
+        self.epoch = epoch;
+        self.committer.latest.identity.epoch = epoch;
+    }
+
+    /// Keeps the overlay within its bound.
+    fn make_room(&mut self) -> Result<(), IndexError> {
+        while self.overlay.len() >= self.settings.overlay_entries {
+            let step = self.settings.index_step;
+            self.indexer.insert(self.index, &self.overlay.oldest(step))?;
+            self.overlay.forget(step);
+            self.indexer.checkpoint_if_due(self.index, self.settings.checkpoint_entries)?;
+        }
+        Ok(())
+    }
+
+    fn report_progress(&mut self, before: u32) {
+        let Checkpoint { end, tid, .. } = self.committer.latest;
+        if end.segment != before {
+            tracing::info!(segment = before, %tid, "read this far in the journal");
+        }
+    }
+}
+
+/// The index's checkpoint. An index that does not fit the journal is made anew.
+fn usable_checkpoint<D: Disk, I: Index>(
+    opening: &Opening<D>,
+    index: &mut I,
+) -> Result<Option<Checkpoint>, OpenError> {
+    let reason = match index.checkpoint() {
+        Ok(None) => return Ok(None),
+        Ok(Some(checkpoint)) if opening.reaches(&checkpoint)? => return Ok(Some(checkpoint)),
+        Ok(Some(checkpoint)) if checkpoint.identity.uuid != opening.uuid() => {
+            "it is that of another storage".to_owned()
+        }
+        Ok(Some(_)) => "its position is not in the journal".to_owned(),
+        Err(error) => error.to_string(),
+    };
+    index.reset(&reason)?;
+    Ok(None)
+}
+
+fn lock<D: Disk>(disk: &D) -> Result<D::Lock, OpenError> {
+    disk.lock().map_err(|error| match error {
+        LockError::Held(pid) => OpenError::InUse { directory: disk.to_string(), pid },
+        LockError::Io(source) => OpenError::Io { what: format!("lock {disk}"), source },
+    })
+}
+
+impl From<IndexError> for OpenError {
+    fn from(error: IndexError) -> Self {
+        Self::Index(error.0)
+    }
+}

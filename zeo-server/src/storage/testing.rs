@@ -1,0 +1,219 @@
+//! What the tests of storages share: short ways to say things, and the model they are held against.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+use zeo_proto::{Identity, Oid, Outcome, OutcomeQuery, Tid, TxnId, TxnMeta, Validity};
+
+use super::disk::Random;
+use super::{Applied, Changes, Commit, Found, Operation, Record, Refused, Settings, Storage};
+
+pub(super) const IDENTITY: Identity = Identity { uuid: [5; 16], epoch: 1 };
+/// 2026-11-21 00:16:36 UTC.
+pub(super) const NOW: u64 = 1_795_220_196_000_000;
+
+/// Everything so small that a few commits reach every bound.
+pub(super) fn tiny() -> Settings {
+    Settings {
+        segment_bytes: 2_048,
+        group_bytes: 1_024,
+        overlay_entries: 24,
+        checkpoint_entries: 16,
+        index_step: 5,
+        fences: 4,
+    }
+}
+
+pub(super) fn new(oid: u64, data: &str) -> Record {
+    let data = Some(Bytes::copy_from_slice(data.as_bytes()));
+    Record { oid: Oid::new(oid), serial: Some(Tid::ZERO), data, refs: None }
+}
+
+pub(super) fn update(oid: u64, read: Tid, data: &str) -> Record {
+    Record { serial: Some(read), refs: Some(vec![Oid::ROOT]), ..new(oid, data) }
+}
+
+pub(super) fn delete(oid: u64, read: Tid) -> Record {
+    Record { data: None, ..update(oid, read, "") }
+}
+
+pub(super) fn commit(id: u64, records: impl IntoIterator<Item = Record>) -> Commit {
+    Commit {
+        id: txn_id(id),
+        snapshot: Tid::ZERO,
+        meta: TxnMeta { user: "us".into(), description: "de".into(), extension: vec![1] },
+        records: records.into_iter().collect(),
+        read_current: Vec::new(),
+    }
+}
+
+pub(super) fn txn_id(id: u64) -> TxnId {
+    TxnId::from_bytes(u128::from(id).to_be_bytes())
+}
+
+pub(super) fn query(id: u64) -> OutcomeQuery {
+    OutcomeQuery { id: txn_id(id), snapshot: Tid::ZERO, epoch: IDENTITY.epoch }
+}
+
+pub(super) fn apply(storage: &dyn Storage, commit: Commit) -> Result<Applied, Refused> {
+    storage.apply(vec![Operation::Commit(commit)], NOW).pop().unwrap()
+}
+
+pub(super) fn committed(storage: &dyn Storage, commit: Commit) -> Tid {
+    match apply(storage, commit) {
+        Ok(Applied::Committed(tid)) => tid,
+        answer => panic!("{answer:?}"),
+    }
+}
+
+pub(super) fn outcome(storage: &dyn Storage, id: u64) -> Outcome {
+    match storage.apply(vec![Operation::Outcome(query(id))], NOW).pop().unwrap() {
+        Ok(Applied::Outcome(outcome)) => outcome,
+        answer => panic!("{answer:?}"),
+    }
+}
+
+pub(super) fn load(storage: &dyn Storage, oid: u64) -> Found {
+    storage.load_before(Oid::new(oid), Tid::MAX, Tid::MAX).unwrap()
+}
+
+pub(super) fn revision(serial: Tid, end: Option<Tid>, data: &str) -> Found {
+    Found::Revision(Validity { serial, end }, Bytes::copy_from_slice(data.as_bytes()))
+}
+
+pub(super) fn changes(storage: &dyn Storage, since: Tid) -> Changes {
+    sorted(storage.changes_since(since, Tid::MAX, 1_000).unwrap())
+}
+
+pub(super) fn sorted(changes: Changes) -> Changes {
+    let Changes::Objects(mut oids) = changes else { return changes };
+    oids.sort();
+    Changes::Objects(oids)
+}
+
+pub(super) fn objects(numbers: impl IntoIterator<Item = u64>) -> Changes {
+    Changes::Objects(numbers.into_iter().map(Oid::new).collect())
+}
+
+/// What a storage should hold.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Model {
+    revisions: BTreeMap<Oid, BTreeMap<Tid, Option<Bytes>>>,
+    transactions: BTreeMap<Tid, BTreeSet<Oid>>,
+    outcomes: BTreeMap<TxnId, Tid>,
+    ids: u64,
+}
+
+impl Model {
+    pub(super) fn last_tid(&self) -> Tid {
+        self.transactions.last_key_value().map_or(Tid::ZERO, |(&tid, _)| tid)
+    }
+
+    /// A commit of a few objects, mostly one that should succeed.
+    pub(super) fn random_commit(&mut self, random: &mut Random) -> Commit {
+        self.ids += 1;
+        let count = random.below(4);
+        let records = (0..count).map(|_| self.random_record(random)).collect::<Vec<_>>();
+        let snapshot = self.last_tid();
+        let read_current = match random.below(4) {
+            0 => vec![(Oid::new(3), self.current(Oid::new(3)))],
+            _ => Vec::new(),
+        };
+        Commit { snapshot, read_current, ..commit(self.ids, records) }
+    }
+
+    fn random_record(&self, random: &mut Random) -> Record {
+        let oid = Oid::new(random.below(12));
+        let serial = match random.below(12) {
+            0 => Some(Tid::new(random.below(9))),
+            1 => None,
+            _ => Some(self.current(oid)),
+        };
+        let len = [3, 40, 700, 3_000][usize::try_from(random.below(4)).unwrap()];
+        let data = (random.below(9) > 0).then(|| random_bytes(random, len));
+        Record { oid, serial, data, refs: (len > 3).then(|| vec![oid; 3]) }
+    }
+
+    /// Takes note of an answer, which must be the one that the rules demand.
+    pub(super) fn answered(&mut self, commit: &Commit, answer: &Result<Applied, Refused>) {
+        match answer {
+            Ok(Applied::Committed(tid)) => {
+                assert!(!self.conflicts(commit), "{commit:?} was committed");
+                assert!(*tid > self.last_tid());
+                self.insert(commit, *tid);
+            }
+            Err(Refused::Conflict(_)) => assert!(self.conflicts(commit), "{commit:?} was not"),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub(super) fn insert(&mut self, commit: &Commit, tid: Tid) {
+        let oids = self.transactions.entry(tid).or_default();
+        for record in &commit.records {
+            oids.insert(record.oid);
+            self.revisions.entry(record.oid).or_default().insert(tid, record.data.clone());
+        }
+        self.outcomes.insert(commit.id, tid);
+    }
+
+    fn conflicts(&self, commit: &Commit) -> bool {
+        let later = |oid| commit.records.iter().rfind(|record| record.oid == oid).unwrap();
+        let stale = |oid| match later(oid).serial {
+            Some(read) => self.current(oid) != read,
+            None => self.current(oid) > commit.snapshot,
+        };
+        let depends = |&(oid, read): &(Oid, Tid)| self.current(oid) != read;
+        commit.records.iter().any(|record| stale(record.oid))
+            || commit.read_current.iter().any(depends)
+    }
+
+    fn current(&self, oid: Oid) -> Tid {
+        let last = self.revisions.get(&oid).and_then(BTreeMap::last_key_value);
+        last.map_or(Tid::ZERO, |(&tid, _)| tid)
+    }
+
+    fn found(&self, oid: Oid, before: Tid, as_of: Tid) -> Found {
+        let Some(all) = self.revisions.get(&oid) else { return Found::Absent };
+        let seen = all.range(..=as_of).rev().find(|&(&tid, _)| tid < before);
+        let Some((&serial, data)) = seen else { return Found::Absent };
+        let end =
+            all.range(serial.next()..).next().map(|(&tid, _)| tid).filter(|&end| end <= as_of);
+        let validity = Validity { serial, end };
+        match data {
+            Some(data) => Found::Revision(validity, data.clone()),
+            None => Found::Deleted(validity),
+        }
+    }
+
+    /// Compares every load at every tid, every outcome and every list of changes.
+    pub(super) fn check(&self, storage: &dyn Storage) {
+        assert_eq!(storage.last_tid(), self.last_tid());
+        let tids = || self.transactions.keys().copied();
+        for oid in (0..12).map(Oid::new) {
+            for tid in tids().chain([Tid::MAX]) {
+                for (before, as_of) in [(tid, Tid::MAX), (Tid::MAX, tid), (tid, tid)] {
+                    let found = storage.load_before(oid, before, as_of).unwrap();
+                    assert_eq!(found, self.found(oid, before, as_of), "{oid} {before} {as_of}");
+                }
+            }
+        }
+        for since in tids().chain([Tid::ZERO]) {
+            let newer = self.transactions.range(since.next()..).flat_map(|(_, oids)| oids);
+            let oids: BTreeSet<Oid> = newer.copied().collect();
+            assert_eq!(changes(storage, since), objects(oids.iter().map(|oid| oid.number())));
+        }
+        self.check_outcomes(storage);
+    }
+
+    fn check_outcomes(&self, storage: &dyn Storage) {
+        for (&id, &tid) in &self.outcomes {
+            let query = OutcomeQuery { id, ..query(0) };
+            let answers = storage.apply(vec![Operation::Outcome(query)], NOW);
+            assert_eq!(answers, [Ok(Applied::Outcome(Outcome::Committed(tid)))]);
+        }
+    }
+}
+
+fn random_bytes(random: &mut Random, len: usize) -> Bytes {
+    std::iter::repeat_with(|| random.next_u64().to_be_bytes()[7]).take(len).collect()
+}
