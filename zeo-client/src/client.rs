@@ -120,7 +120,7 @@ impl Client {
         options: &Options,
         name: String,
         addresses: Vec<Address>,
-        driven: bool,
+        threadless: bool,
     ) -> Result<(Self, Reactor<State>), ConnectError> {
         let mut hello = Hello::new(&options.storage)
             .map_err(|error| ConnectError::Refused(format!("storage's name: {error}")))?;
@@ -128,7 +128,7 @@ impl Client {
         hello.read_only = options.read_only;
         let server = Server { name, addresses, hello, wait_timeout: options.wait_timeout };
         let (cache, writer) = cache(options.cache_bytes);
-        let dispatcher = Arc::new(Dispatcher::new(driven));
+        let dispatcher = Arc::new(Dispatcher::new(threadless));
         let callbacks = Arc::new(Callbacks(Arc::clone(&dispatcher)));
         let shared = Arc::new(Shared::new(cache, dispatcher));
         let state = State::new(Arc::clone(&shared), writer, server, options.call_timeout);

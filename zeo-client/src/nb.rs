@@ -7,7 +7,7 @@ use zeo_reactor::Deferred;
 
 use crate::client::Client;
 use crate::error::{CallError, CommitError, InDoubt, LoadError};
-use crate::link::BatchRequest;
+use crate::link::{BatchRequest, State};
 use crate::revision::Revision;
 use crate::transaction::Transaction;
 
@@ -101,7 +101,7 @@ impl<'a> NonBlocking<'a> {
         }
         match oid {
             Some(oid) => self.client.ready(Ok(oid)),
-            None => self.client.send(|state, cx, sender| state.new_oid(cx, sender)),
+            None => self.client.send(State::new_oid),
         }
     }
 
@@ -123,16 +123,16 @@ impl<'a> NonBlocking<'a> {
 
     /// See [`Client::sync`].
     pub fn sync(self) -> Deferred<Result<Tid, CallError>> {
-        self.client.send(|state, cx, sender| state.sync(cx, sender))
+        self.client.send(State::sync)
     }
 
     /// See [`Client::ping`].
     pub fn ping(self) -> Deferred<Result<(), CallError>> {
-        self.client.send(|state, cx, sender| state.ping(cx, sender))
+        self.client.send(State::ping)
     }
 
     /// The pause that [`Client::run`] makes before it tries again.
     pub(crate) fn pause(self, attempt: u32) -> Deferred<Result<(), CallError>> {
-        self.client.send(move |state, cx, sender| state.pause(cx, attempt, sender))
+        self.client.send(move |_, cx, sender| State::pause(cx, attempt, sender))
     }
 }

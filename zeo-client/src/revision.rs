@@ -19,6 +19,6 @@ impl Revision {
     /// Whether this is what a reader of `before` sees, where `last` is the last tid whose changes
     /// are known.
     pub(crate) fn is_valid_before(&self, before: Tid, last: Tid) -> bool {
-        self.tid < before && before <= self.end.unwrap_or(last.next())
+        self.tid < before && before <= self.end.unwrap_or_else(|| last.next())
     }
 }

@@ -62,12 +62,12 @@ impl Client {
     /// Lets others go first, and sees what they did.
     fn prepare_again(&self, attempt: u32, error: &CommitError) -> Result<(), CallError> {
         self.pause_before(attempt)?;
-        match error {
-            CommitError::Conflict(conflict) if conflict.committed > self.last_tid() => {
-                self.sync().map(drop)
-            }
-            _ => Ok(()),
+        if let CommitError::Conflict(conflict) = error
+            && conflict.committed > self.last_tid()
+        {
+            self.sync()?;
         }
+        Ok(())
     }
 }
 

@@ -116,7 +116,7 @@ fn unknown(name: &str) -> String {
     }
 }
 
-/// A number of bytes with ZConfig's suffixes: `KB`, `MB` and `GB` count in powers of 1,024.
+/// A number of bytes with the suffixes of `ZConfig`: `KB`, `MB` and `GB` count in powers of 1,024.
 fn bytes(text: &str) -> Result<usize, String> {
     let lower = text.to_ascii_lowercase();
     let (digits, unit) = [("kb", 10), ("mb", 20), ("gb", 30)]

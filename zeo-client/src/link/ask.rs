@@ -76,12 +76,7 @@ impl State {
     }
 
     /// Answers after a random time, longer after more attempts, up to [`PAUSE_MAX`].
-    pub(crate) fn pause(
-        &mut self,
-        cx: &mut Cx,
-        attempt: u32,
-        sender: DeferredSender<Result<(), CallError>>,
-    ) {
+    pub(crate) fn pause(cx: &mut Cx, attempt: u32, sender: DeferredSender<Result<(), CallError>>) {
         let longest = PAUSE_MIN.saturating_mul(2_u32.saturating_pow(attempt)).min(PAUSE_MAX);
         let pause = longest.mul_f64(fraction(cx.random()));
         cx.call_later(pause, move |_, _| sender.send(Ok(())));
@@ -111,7 +106,7 @@ impl State {
         ask: impl FnOnce(Waiter<Result<T, CallError>>) -> Ask,
     ) {
         let full = self.asks.asks.len() >= ASKS_MAX;
-        if let Some(refusal) = self.refusal().or(full.then_some(CallError::Busy)) {
+        if let Some(refusal) = self.refusal_or_full(full) {
             return sender.send(Err(refusal));
         }
         self.asks.last += 1;

@@ -5,7 +5,6 @@
 //! nothing for as long again, the connection is given up. An idle connection has no timer.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -55,10 +54,6 @@ impl Calls {
     pub(super) fn heard(&mut self) {
         self.quiet.heard = true;
     }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.asked.is_empty()
-    }
 }
 
 impl State {
@@ -76,23 +71,30 @@ impl State {
     /// Takes a call out of those in flight, because its answer came.
     pub(super) fn answered(&mut self, cx: &mut Cx, call: CallId) -> Option<Asked> {
         let asked = self.calls.asked.remove(&call);
-        cx.set_busy(!self.calls.is_empty());
-        Counters::count(self.round_trips());
+        if self.is_idle() {
+            cx.set_busy(false);
+            self.stop_watching(cx);
+        }
+        Counters::count(&self.shared.counters.round_trips);
         asked
+    }
+
+    /// Whether nothing is expected of the server.
+    fn is_idle(&self) -> bool {
+        self.calls.asked.is_empty() && !self.commits.is_feeding()
     }
 
     /// Puts a call back, because more pages of its answer follow.
     pub(super) fn unanswered(&mut self, cx: &mut Cx, call: CallId, asked: Asked) {
         self.calls.asked.insert(call, asked);
         cx.set_busy(true);
+        self.watch(cx);
     }
 
     /// Forgets what was asked: its connection is gone.
     pub(super) fn forget_calls(&mut self, cx: &mut Cx) {
         self.calls.asked.clear();
-        if let Some(timer) = std::mem::take(&mut self.calls.quiet).timer {
-            cx.cancel(timer);
-        }
+        self.stop_watching(cx);
         cx.set_busy(false);
     }
 
@@ -121,10 +123,6 @@ impl State {
         }
     }
 
-    fn round_trips(&self) -> &AtomicU64 {
-        &self.shared.counters.round_trips
-    }
-
     /// Sets the timer that notices a silent server, unless it is set.
     pub(super) fn watch(&mut self, cx: &mut Cx) {
         if self.calls.quiet.timer.is_none() {
@@ -133,9 +131,15 @@ impl State {
         }
     }
 
+    fn stop_watching(&mut self, cx: &mut Cx) {
+        if let Some(timer) = std::mem::take(&mut self.calls.quiet).timer {
+            cx.cancel(timer);
+        }
+    }
+
     fn check_quiet(&mut self, cx: &mut Cx) {
         let quiet = std::mem::take(&mut self.calls.quiet);
-        if self.calls.is_empty() && !self.commits.is_feeding() {
+        if self.is_idle() {
             return;
         }
         if quiet.pinged && !quiet.heard {

@@ -41,7 +41,7 @@ pub(crate) type CommitSender = DeferredSender<Result<Tid, CommitError>>;
 /// The transactions that are being committed.
 #[derive(Debug, Default)]
 pub(super) struct Commits {
-    commits: BTreeMap<u64, Commit>,
+    table: BTreeMap<u64, Commit>,
     last: u64,
     last_txn: TxnNumber,
     /// Those that are being sent, each in its turn.
@@ -129,17 +129,17 @@ impl Commits {
     }
 
     pub(super) fn get_mut(&mut self, number: u64) -> Option<&mut Commit> {
-        self.commits.get_mut(&number)
+        self.table.get_mut(&number)
     }
 
     pub(super) fn remove(&mut self, number: u64) -> Option<Commit> {
         self.feeding.retain(|other| *other != number);
-        self.commits.remove(&number)
+        self.table.remove(&number)
     }
 
     pub(super) fn in_doubt(&self) -> Vec<u64> {
         let in_doubt = |commit: &Commit| matches!(commit.progress, Progress::InDoubt(_));
-        self.commits.iter().filter(|(_, commit)| in_doubt(commit)).map(|(n, _)| *n).collect()
+        self.table.iter().filter(|(_, commit)| in_doubt(commit)).map(|(n, _)| *n).collect()
     }
 }
 
@@ -153,7 +153,7 @@ impl State {
         let late = move |state: &mut Self, cx: &mut Cx| state.commit_is_late(cx, number);
         let waiter = Some(Waiter::new(cx, sender, self.call_timeout, late));
         let commit = Commit { request, id: txn_id(cx), progress: Progress::Waiting, waiter };
-        self.commits.commits.insert(number, commit);
+        self.commits.table.insert(number, commit);
         self.start_feeding(cx, number);
     }
 
@@ -165,7 +165,7 @@ impl State {
         if request.snapshot.generation != self.shared.generation() {
             return Some(NotCommitted::HistoryChanged.into());
         }
-        let full = self.commits.commits.len() >= COMMITS_MAX;
+        let full = self.commits.table.len() >= COMMITS_MAX;
         full.then(|| NotCommitted::Busy.into())
     }
 
@@ -209,7 +209,7 @@ impl State {
 
     /// The transaction's number on this connection, and its next step.
     fn begin(&mut self, cx: &mut Cx, number: u64) -> Option<(TxnNumber, usize)> {
-        let commit = self.commits.commits.get_mut(&number)?;
+        let commit = self.commits.table.get_mut(&number)?;
         if let Progress::Feeding(txn, next) = commit.progress {
             return Some((txn, next));
         }
@@ -275,7 +275,7 @@ impl State {
     }
 
     /// The transaction was refused, or its outcome is not known.
-    pub(super) fn vote_failed(&mut self, cx: &mut Cx, number: u64, failure: Failure) {
+    pub(super) fn vote_failed(&mut self, cx: &mut Cx, number: u64, failure: &Failure) {
         if let Failure::Conflict(conflict) = failure {
             self.cache.evict_older(conflict.oid, conflict.committed);
         }
@@ -317,8 +317,8 @@ impl State {
     pub(super) fn commits_lost(&mut self) {
         self.commits.feeding.clear();
         // Nobody waits for these any more, and verification brings what they changed.
-        self.commits.commits.retain(|_, commit| commit.waiter.is_some());
-        for commit in self.commits.commits.values_mut() {
+        self.commits.table.retain(|_, commit| commit.waiter.is_some());
+        for commit in self.commits.table.values_mut() {
             commit.progress = match commit.progress {
                 Progress::Voted(epoch) | Progress::InDoubt(epoch) => Progress::InDoubt(epoch),
                 Progress::Waiting | Progress::Feeding(..) => Progress::Waiting,
@@ -332,7 +332,7 @@ impl State {
             self.resolve(cx, number);
         }
         let waiting = |commit: &Commit| commit.progress == Progress::Waiting;
-        let numbers = self.commits.commits.iter().filter(|(_, commit)| waiting(commit));
+        let numbers = self.commits.table.iter().filter(|(_, commit)| waiting(commit));
         self.commits.feeding = numbers.map(|(number, _)| *number).collect();
         self.feed(cx);
     }
@@ -347,7 +347,7 @@ impl State {
     }
 
     fn end_commits(&mut self, cx: &mut Cx, why: &CommitError, which: impl Fn(&Commit) -> bool) {
-        let ended: Vec<_> = self.commits.commits.extract_if(.., |_, c| which(c)).collect();
+        let ended: Vec<_> = self.commits.table.extract_if(.., |_, c| which(c)).collect();
         for (number, mut commit) in ended {
             self.commits.feeding.retain(|other| *other != number);
             let error = commit.given_up(why.clone());
@@ -357,20 +357,20 @@ impl State {
 }
 
 /// What a failure of the vote says; `None` when it says that nobody knows.
-fn refused(failure: Failure) -> Option<CommitError> {
+fn refused(failure: &Failure) -> Option<CommitError> {
     let why = match failure {
-        Failure::Conflict(conflict) => return Some(conflict.into()),
+        Failure::Conflict(conflict) => return Some((*conflict).into()),
         Failure::OutcomeUnknown(_) => return None,
         Failure::Busy => NotCommitted::Busy,
         Failure::ReadOnly => NotCommitted::ReadOnly,
         Failure::DiskFull => NotCommitted::DiskFull,
-        Failure::TransactionTooLarge(max) => NotCommitted::TooLarge(max),
+        Failure::TransactionTooLarge(max) => NotCommitted::TooLarge(*max),
         Failure::Fenced
         | Failure::NoSuchTransaction
         | Failure::StorageFailed(_)
         | Failure::Damaged(_)
         | Failure::Unsupported
-        | Failure::Stopping => NotCommitted::Refused(call_error(&failure).to_string()),
+        | Failure::Stopping => NotCommitted::Refused(call_error(failure).to_string()),
     };
     Some(why.into())
 }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use zeo_proto::{Call, Failure, Loaded, MAX_BATCH, Oid, Tid, Validity};
 use zeo_reactor::DeferredSender;
 
-use crate::error::{CallError, LoadError};
+use crate::error::LoadError;
 use crate::revision::Revision;
 
 use super::calls::Asked;
@@ -48,7 +48,7 @@ impl Load {
         match self.changed {
             Some((first, _)) if validity.serial < first => Some(validity.end.unwrap_or(first)),
             Some((_, last)) if validity.serial < last => {
-                Some(validity.end.unwrap_or(validity.serial.next()))
+                Some(validity.end.unwrap_or_else(|| validity.serial.next()))
             }
             Some(_) | None => validity.end,
         }
@@ -119,7 +119,7 @@ impl State {
             return Some(LoadError::HistoryChanged);
         }
         let full = self.loads.loads.len() >= LOADS_MAX;
-        self.refusal().or(full.then_some(CallError::Busy)).map(LoadError::from)
+        self.refusal_or_full(full).map(LoadError::from)
     }
 
     pub(super) fn send_load(&mut self, cx: &mut Cx, key: Key) {
@@ -194,10 +194,10 @@ impl State {
 }
 
 pub(super) fn load_error(failure: &Failure) -> LoadError {
-    match failure {
-        Failure::Damaged(text) => LoadError::Damaged(text.clone()),
-        other => call_error(other).into(),
+    if let Failure::Damaged(text) = failure {
+        return LoadError::Damaged(text.clone());
     }
+    call_error(failure).into()
 }
 
 /// How many different loads may be waited for; more are [`LoadError::Busy`].

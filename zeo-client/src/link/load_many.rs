@@ -123,16 +123,13 @@ impl State {
         &mut self,
         cx: &mut Cx,
         mut page: Page,
-        found: Vec<Loaded>,
-        mut tail: Bytes,
+        objects: impl Iterator<Item = (Loaded, Bytes)>,
         more: Option<CallId>,
     ) {
-        let whole = tail.len();
-        for found in found {
+        for (found, data) in objects {
             let Some(oid) = page.oids.pop_front() else {
                 return self.confused(cx, "more objects than were asked for");
             };
-            let data = unpinned(tail.split_to(found.data_len().min(tail.len())), whole);
             self.loaded(cx, (oid, page.before), found, data);
         }
         match more {
@@ -195,6 +192,18 @@ impl State {
             batch.waiter.send(cx, Err(why.clone()));
         }
     }
+}
+
+/// The objects of a page, each with its data.
+pub(super) fn objects(
+    found: Vec<Loaded>,
+    mut tail: Bytes,
+) -> impl Iterator<Item = (Loaded, Bytes)> {
+    let page = tail.len();
+    found.into_iter().map(move |found| {
+        let data = tail.split_to(found.data_len().min(tail.len()));
+        (found, unpinned(data, page))
+    })
 }
 
 /// A small object must not keep a large page alive.

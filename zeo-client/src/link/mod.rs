@@ -41,7 +41,7 @@ pub(crate) use self::commit::{CommitRequest, Step};
 use self::invalidation::Pages;
 use self::load::Loads;
 pub(crate) use self::load_many::BatchRequest;
-use self::load_many::Batches;
+use self::load_many::{Batches, objects};
 use self::oids::OidRequests;
 use self::reconnect::Connecting;
 pub(crate) use self::reconnect::Server;
@@ -132,6 +132,10 @@ impl State {
         self.shared.ended().or_else(|| self.connecting.is_away().then_some(CallError::Disconnected))
     }
 
+    fn refusal_or_full(&self, full: bool) -> Option<CallError> {
+        self.refusal().or_else(|| full.then_some(CallError::Busy))
+    }
+
     fn understood(&mut self, cx: &mut Cx, conn: ConnId, event: ClientEvent) {
         match event {
             ClientEvent::Greeted => {}
@@ -147,7 +151,7 @@ impl State {
         self.calls.heard();
         match message {
             ServerMessage::Reply(call, reply) => self.replied(cx, call, reply, tail),
-            ServerMessage::Failure(call, failure) => self.failed(cx, call, failure),
+            ServerMessage::Failure(call, failure) => self.failed(cx, call, &failure),
             ServerMessage::Invalidate(tid, oids, more) => self.invalidated(cx, tid, oids, more),
             ServerMessage::Goodbye(why) => self.give_up(cx, &format!("the server left: {why:?}")),
         }
@@ -158,7 +162,7 @@ impl State {
         match (asked, reply) {
             (Asked::Load(key), Reply::Loaded(found)) => self.loaded(cx, key, found, tail),
             (Asked::LoadMany(page), Reply::LoadedMany(found, more)) => {
-                self.loaded_many(cx, page, found, tail, more.then_some(call));
+                self.loaded_many(cx, page, objects(found, tail), more.then_some(call));
             }
             (Asked::NewOids, Reply::NewOids(first, count)) => self.new_oids(cx, first, count),
             (Asked::Ping(ask), Reply::Pong) => self.ponged(cx, ask),
@@ -176,22 +180,22 @@ impl State {
         }
     }
 
-    fn failed(&mut self, cx: &mut Cx, call: CallId, failure: Failure) {
+    fn failed(&mut self, cx: &mut Cx, call: CallId, failure: &Failure) {
         let Some(asked) = self.answered(cx, call) else { return self.confused(cx, "a failure") };
-        if failure == Failure::Stopping {
+        if *failure == Failure::Stopping {
             // What was asked stays in its table, and is asked again after the next connection.
             return self.give_up(cx, "the server is stopping");
         }
         match asked {
-            Asked::Load(key) => self.load_failed(cx, key, &failure),
-            Asked::LoadMany(page) => self.load_many_failed(cx, &page, &failure),
-            Asked::NewOids => self.new_oids_failed(cx, &failure),
+            Asked::Load(key) => self.load_failed(cx, key, failure),
+            Asked::LoadMany(page) => self.load_many_failed(cx, &page, failure),
+            Asked::NewOids => self.new_oids_failed(cx, failure),
             Asked::Ping(ask) | Asked::LastTid(ask) | Asked::Outcome(ask) => {
-                self.ask_failed(cx, ask, &failure);
+                self.ask_failed(cx, ask, failure);
             }
-            Asked::Resolve(number, id) => self.resolve_failed(cx, number, id, &failure),
+            Asked::Resolve(number, id) => self.resolve_failed(cx, number, id, failure),
             Asked::Vote(number) => self.vote_failed(cx, number, failure),
-            Asked::CatchUp => self.catch_up_failed(cx, &failure),
+            Asked::CatchUp => self.catch_up_failed(cx, failure),
             Asked::Heartbeat => {}
         }
     }

@@ -22,7 +22,7 @@ pub(super) struct OidRequests {
 impl State {
     pub(crate) fn new_oid(&mut self, cx: &mut Cx, sender: DeferredSender<Result<Oid, CallError>>) {
         let full = self.oids.waiters.len() >= WAITERS_MAX;
-        if let Some(refusal) = self.refusal().or(full.then_some(CallError::Busy)) {
+        if let Some(refusal) = self.refusal_or_full(full) {
             return sender.send(Err(refusal));
         }
         self.oids.last += 1;
@@ -76,15 +76,17 @@ impl State {
 
     fn hand_out(&mut self, cx: &mut Cx) {
         while let Some((number, waiter)) = self.oids.waiters.pop_first() {
-            let oid = self.shared.oids().take();
-            match oid {
-                Some(oid) => waiter.send(cx, Ok(oid)),
-                None => {
-                    self.oids.waiters.insert(number, waiter);
-                    return;
-                }
-            }
+            let Some(oid) = self.take_oid() else {
+                self.oids.waiters.insert(number, waiter);
+                return;
+            };
+            waiter.send(cx, Ok(oid));
         }
+    }
+
+    /// The pool is not held locked while anybody is told.
+    fn take_oid(&self) -> Option<Oid> {
+        self.shared.oids().take()
     }
 
     fn new_oid_is_late(&mut self, cx: &mut Cx, number: u64) {

@@ -134,7 +134,7 @@ impl State {
         if let Some(transport) = cx.transport(conn) {
             transport.set_output_limits(OUTPUT_LOW, OUTPUT_MAX);
         }
-        self.set_timer(cx, HANDSHAKE_MAX, |state, cx| state.handshake_is_late(cx));
+        self.set_timer(cx, HANDSHAKE_MAX, Self::handshake_is_late);
     }
 
     fn handshake_is_late(&mut self, cx: &mut Cx) {

@@ -108,7 +108,9 @@ impl State {
         let last = self.shared.last_tid();
         match &change {
             Change::Objects(oids) => {
-                oids.iter().for_each(|oid| self.cache.invalidate_after(*oid, last));
+                for oid in oids {
+                    self.cache.invalidate_after(*oid, last);
+                }
             }
             Change::Everything => self.cache.clear(),
         }
