@@ -144,7 +144,9 @@ impl<S: Send + 'static> Drop for ReactorThread<S> {
     fn drop(&mut self) {
         self.handle.stop();
         match self.join(None) {
-            Ok(()) | Err(JoinError::OwnThread) => {}
+            // The thread may hold the place for a moment longer; the reactor is not to outlive this.
+            Ok(()) => drop(mem::replace(&mut *self.place.lock(), State::Gone(String::new()))),
+            Err(JoinError::OwnThread) => {}
             Err(error) => tracing::error!(%error, thread = self.name, "a reactor has failed"),
         }
     }

@@ -78,3 +78,32 @@ fn work(jobs: &Receiver<Work>, closing: &AtomicBool) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::hint;
+
+    use crossbeam_channel::bounded;
+
+    use super::*;
+
+    #[test]
+    fn a_shutdown_waits_for_the_running_job_and_drops_the_queued_one() {
+        let config = StageConfig { name: "pool", threads: 1, bound: 2 };
+        let mut pool = ThreadPool::start(&config).unwrap();
+        let (ran, runs) = bounded(2);
+        let (begun, begins) = bounded(1);
+        let (closing, queued) = (Arc::clone(&pool.closing), ran.clone());
+        pool.submit(Box::new(move || {
+            begun.send(()).unwrap();
+            while !closing.load(Ordering::SeqCst) {
+                hint::spin_loop();
+            }
+            Box::new(move || ran.send("running").unwrap())
+        }));
+        pool.submit(Box::new(|| Box::new(move || queued.send("queued").unwrap())));
+        begins.recv().unwrap();
+        pool.shutdown();
+        assert_eq!(runs.iter().collect::<Vec<_>>(), ["running"]);
+    }
+}

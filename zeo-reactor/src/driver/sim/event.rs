@@ -1,0 +1,75 @@
+//! What is to happen, and when; and the trace of what has happened.
+
+use std::collections::BTreeMap;
+
+use super::{net::HostId, socket::SocketId, stage::PoolId};
+use crate::{
+    Time,
+    driver::{Delivery, Work},
+    random::mix,
+};
+
+/// Something that the clock brings.
+pub(super) enum Event {
+    /// The first packet in this socket's outbox arrives.
+    Arrival(SocketId),
+    /// A connection that its peer knows nothing of is refused.
+    Refusal(HostId, SocketId),
+    /// A thread of a stage takes its next job.
+    Work(PoolId),
+    /// A job's result reaches its reactor.
+    Delivery(PoolId, Delivery),
+}
+
+/// An event that has happened, and what is left to do outside the world's lock.
+pub(super) enum Happening {
+    Done,
+    Work(PoolId, Work),
+    Delivery(Delivery),
+    /// The stage has ended meanwhile.
+    Discarded(Delivery),
+}
+
+/// Events by time; those of one instant in the order in which they were added.
+#[derive(Default)]
+pub(super) struct Events {
+    queue: BTreeMap<(Time, u64), Event>,
+    added: u64,
+}
+
+impl Events {
+    pub(super) fn add(&mut self, at: Time, event: Event) {
+        self.queue.insert((at, self.added), event);
+        self.added += 1;
+    }
+
+    pub(super) fn next(&self) -> Option<Time> {
+        self.queue.first_key_value().map(|((at, _), _)| *at)
+    }
+
+    pub(super) fn pop(&mut self) -> Option<Event> {
+        self.queue.pop_first().map(|(_, event)| event)
+    }
+}
+
+/// A hash over everything that has happened, in order.
+#[derive(Default)]
+pub(super) struct Trace(u64);
+
+impl Trace {
+    pub(super) fn add(&mut self, number: u64) {
+        self.0 = mix(self.0.rotate_left(5) ^ number);
+    }
+
+    pub(super) fn add_bytes(&mut self, bytes: impl IntoIterator<Item = u8>) {
+        const PRIME: u64 = 0x0000_0100_0000_01B3;
+        let hash = bytes
+            .into_iter()
+            .fold(0, |hash: u64, byte| (hash ^ u64::from(byte)).wrapping_mul(PRIME));
+        self.add(hash);
+    }
+
+    pub(super) fn hash(&self) -> u64 {
+        self.0
+    }
+}

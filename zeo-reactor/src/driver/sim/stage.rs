@@ -1,0 +1,95 @@
+//! Stages without threads: the seed says when each job is worked and when its result arrives.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::{Arc, Mutex},
+};
+
+use super::{lock, net::Net};
+use crate::driver::{Pool, Work};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct PoolId(u64);
+
+/// The stages of all hosts.
+#[derive(Default)]
+pub(super) struct Pools {
+    pools: BTreeMap<PoolId, Waiting>,
+    added: u64,
+}
+
+/// What a stage has not begun, and how many of its threads do nothing.
+struct Waiting {
+    jobs: VecDeque<Work>,
+    idle: usize,
+}
+
+impl Pools {
+    pub(super) fn add(&mut self, threads: usize) -> PoolId {
+        let id = PoolId(self.added);
+        self.added += 1;
+        self.pools.insert(id, Waiting { jobs: VecDeque::new(), idle: threads.max(1) });
+        id
+    }
+
+    /// Whether a thread begins to look for a job.
+    pub(super) fn submit(&mut self, id: PoolId, job: Work) -> bool {
+        let Some(pool) = self.pools.get_mut(&id) else { return false };
+        pool.jobs.push_back(job);
+        let starts = pool.idle > 0;
+        pool.idle -= usize::from(starts);
+        starts
+    }
+
+    pub(super) fn next_job(&mut self, id: PoolId) -> Option<Work> {
+        self.pools.get_mut(&id)?.jobs.pop_front()
+    }
+
+    /// A thread has delivered a result. Whether it goes on with another job; `None` when the stage
+    /// has ended and the result is to be dropped.
+    pub(super) fn delivered(&mut self, id: PoolId) -> Option<bool> {
+        let pool = self.pools.get_mut(&id)?;
+        let goes_on = !pool.jobs.is_empty();
+        pool.idle += usize::from(!goes_on);
+        Some(goes_on)
+    }
+
+    pub(super) fn is_open(&self, id: PoolId) -> bool {
+        self.pools.contains_key(&id)
+    }
+
+    fn remove(&mut self, id: PoolId) -> VecDeque<Work> {
+        self.pools.remove(&id).map(|pool| pool.jobs).unwrap_or_default()
+    }
+}
+
+/// The threads of one stage, as its reactor sees them.
+pub(super) struct SimPool {
+    net: Arc<Mutex<Net>>,
+    id: PoolId,
+}
+
+impl SimPool {
+    pub(super) fn new(net: Arc<Mutex<Net>>, threads: usize) -> Self {
+        let id = lock(&net).pools.add(threads);
+        Self { net, id }
+    }
+}
+
+impl Pool for SimPool {
+    fn submit(&mut self, job: Work) {
+        lock(&self.net).submit(self.id, job);
+    }
+
+    fn shutdown(&mut self) {
+        // Dropped only after the lock is: a job's values may reach for the world.
+        let dropped = lock(&self.net).pools.remove(self.id);
+        drop(dropped);
+    }
+}
+
+impl Drop for SimPool {
+    fn drop(&mut self) {
+        self.shutdown();
+    }
+}

@@ -1,0 +1,120 @@
+//! Stages: work elsewhere, its result here.
+
+use std::{thread, time::Duration};
+
+use crossbeam_channel::bounded;
+use zeo_reactor::{JobPanicked, StageConfig, StageFull, sim::World};
+
+use crate::kit::{Mio, Place, Sim, in_both_places};
+
+in_both_places!(
+    a_result_comes_back_in_a_later_turn,
+    a_panic_fails_only_its_own_job,
+    a_full_stage_refuses,
+    one_thread_keeps_the_order,
+);
+
+const ONE_THREAD: StageConfig = StageConfig { name: "stage", threads: 1, bound: 4 };
+
+fn a_result_comes_back_in_a_later_turn(place: &impl Place) {
+    let mut reactor = place.reactor();
+    reactor.with(|log, cx| {
+        let stage = cx.start_stage(ONE_THREAD).unwrap();
+        let then = |log: &mut crate::kit::Log, _: &mut _, result| {
+            assert_eq!(result, Ok(42));
+            log.note("then");
+        };
+        cx.defer_to_stage(stage, || 42, then).unwrap();
+        log.note("submitted");
+    });
+    place.until(&mut reactor, |log| log.notes == ["submitted", "then"]);
+}
+
+fn a_panic_fails_only_its_own_job(place: &impl Place) {
+    let mut reactor = place.reactor();
+    reactor.with(|_, cx| {
+        let stage = cx.start_stage(ONE_THREAD).unwrap();
+        cx.defer_to_stage(
+            stage,
+            || panic!("on purpose"),
+            |log, _, result: Result<(), _>| {
+                assert_eq!(result, Err(JobPanicked("on purpose".to_owned())));
+                log.note("panicked");
+            },
+        )
+        .unwrap();
+        cx.defer_to_stage(stage, || (), |log, _, _| log.note("fine")).unwrap();
+    });
+    place.until(&mut reactor, |log| log.notes == ["panicked", "fine"]);
+}
+
+fn a_full_stage_refuses(place: &impl Place) {
+    let mut reactor = place.reactor();
+    let stage = reactor.with(|_, cx| {
+        let stage = cx.start_stage(ONE_THREAD).unwrap();
+        for left in (0..4).rev() {
+            cx.defer_to_stage(stage, || (), |log, _, _| log.note("done")).unwrap();
+            assert_eq!(cx.stage_room(stage), left);
+        }
+        let result = cx.defer_to_stage(stage, || (), |_, _, _| panic!("must not run"));
+        assert_eq!(result, Err(StageFull));
+        stage
+    });
+    place.until(&mut reactor, |log| log.notes.len() == 4);
+    reactor.with(|_, cx| assert_eq!(cx.stage_room(stage), 4));
+}
+
+fn one_thread_keeps_the_order(place: &impl Place) {
+    let mut reactor = place.reactor();
+    reactor.with(|_, cx| {
+        let stage = cx.start_stage(ONE_THREAD).unwrap();
+        for note in ["a", "b", "c", "d"] {
+            cx.defer_to_stage(stage, move || note, |log, _, note| log.note(note.unwrap())).unwrap();
+        }
+    });
+    place.until(&mut reactor, |log| log.notes == ["a", "b", "c", "d"]);
+}
+
+#[test]
+fn a_stage_has_threads_of_its_own_with_its_name() {
+    let mut reactor = Mio.reactor();
+    let (sender, receiver) = bounded(2);
+    reactor.with(|_, cx| {
+        let stage = cx.start_stage(StageConfig { threads: 2, ..ONE_THREAD }).unwrap();
+        let (met, meet) = bounded(0);
+        let work = |name: fn() -> String| {
+            let sender = sender.clone();
+            move || sender.send(name()).unwrap()
+        };
+        let (first, second) = (work(thread_name), work(thread_name));
+        // Each waits for the other, so that they cannot be one thread.
+        let waits = move || (met.send(()).unwrap(), first()).1;
+        let meets = move || (meet.recv().unwrap(), second()).1;
+        cx.defer_to_stage(stage, waits, |log, _, _| log.note("done")).unwrap();
+        cx.defer_to_stage(stage, meets, |log, _, _| log.note("done")).unwrap();
+    });
+    Mio.until(&mut reactor, |log| log.notes.len() == 2);
+    let mut names: Vec<String> = receiver.try_iter().collect();
+    names.sort();
+    assert_eq!(names, ["stage-0", "stage-1"]);
+}
+
+#[test]
+fn in_a_simulation_time_passes_between_the_halves_of_a_job() {
+    let world = World::new(7);
+    let mut reactor = Sim(world.clone()).reactor();
+    let (clock, times) = (world.clone(), bounded(1));
+    let sender = times.0.clone();
+    reactor.with(|_, cx| {
+        let stage = cx.start_stage(ONE_THREAD).unwrap();
+        let work = move || sender.send(clock.now()).unwrap();
+        cx.defer_to_stage(stage, work, |log, cx, _| log.at = cx.now()).unwrap();
+    });
+    assert!(world.run_until_idle(&mut [&mut reactor], Duration::from_secs(1)).unwrap());
+    let worked = times.1.recv().unwrap();
+    assert!(worked > zeo_reactor::Time::default() && reactor.shared().at > worked);
+}
+
+fn thread_name() -> String {
+    thread::current().name().unwrap().to_owned()
+}

@@ -1,0 +1,117 @@
+//! A reactor in a thread of its own.
+
+use std::{sync::Arc, time::Duration};
+
+use crossbeam_channel::bounded;
+use zeo_reactor::{
+    JoinError, MioDriver, NotRunning, Reactor, ReactorThread, StartError, WaitError,
+};
+
+#[test]
+fn it_starts_stops_and_starts_again() {
+    let thread = ReactorThread::new("again", reactor());
+    for _ in 0..3 {
+        assert!(!thread.is_running());
+        assert_eq!(thread.stop(), Err(NotRunning));
+        thread.start().unwrap();
+        assert!(thread.is_running());
+        assert!(matches!(thread.start(), Err(StartError::Running)));
+        assert_eq!(thread.handle().ask(|count, _| *count += 1).wait(), Ok(()));
+        thread.stop().unwrap();
+        thread.join(None).unwrap();
+    }
+    assert_eq!(thread.call_in_reactor(|count, _| *count).wait(), Ok(3));
+}
+
+#[test]
+fn a_call_runs_directly_when_it_is_not_running() {
+    let thread = ReactorThread::new("direct", reactor());
+    let here = || std::thread::current().name().map(str::to_owned);
+    let before = thread.call_in_reactor(move |_, _| here());
+    assert_eq!(before.wait().unwrap(), here());
+    thread.start().unwrap();
+    let during = thread.call_in_reactor(move |_, _| here());
+    assert_eq!(during.wait().unwrap().as_deref(), Some("direct"));
+    thread.stop().unwrap();
+    thread.join(None).unwrap();
+    assert_eq!(thread.call_in_reactor(move |_, _| here()).wait().unwrap(), here());
+}
+
+#[test]
+fn a_stop_from_within_ends_the_thread() {
+    let thread = ReactorThread::spawn("within", reactor()).unwrap();
+    assert_eq!(thread.handle().ask(|_, cx| cx.stop()).wait(), Ok(()));
+    thread.join(None).unwrap();
+}
+
+#[test]
+fn a_stop_right_after_the_start_is_not_lost() {
+    let thread = ReactorThread::new("early", reactor());
+    for _ in 0..50 {
+        thread.start().unwrap();
+        thread.stop().unwrap();
+        thread.join(None).unwrap();
+    }
+}
+
+#[test]
+fn joining_has_a_limit() {
+    let thread = ReactorThread::spawn("limit", reactor()).unwrap();
+    assert_eq!(thread.join(Some(Duration::from_millis(1))), Err(JoinError::TimedOut));
+    thread.stop().unwrap();
+    assert_eq!(thread.join(Some(Duration::from_secs(60))), Ok(()));
+}
+
+#[test]
+fn a_panic_fails_every_waiter_and_is_told_by_join() {
+    let thread = ReactorThread::spawn("panics", reactor()).unwrap();
+    let handle = thread.handle();
+    let (held, never) = handle.deferred::<()>();
+    handle
+        .call_from_thread(move |_, cx| {
+            cx.call_later(Duration::from_secs(60), move |_, _| held.send(()));
+            panic!("on purpose");
+        })
+        .unwrap();
+    assert_eq!(never.wait(), Err(WaitError::Dropped));
+    assert_eq!(thread.join(None), Err(JoinError::Gone("on purpose".to_owned())));
+    assert_eq!(handle.ask(|_, _| ()).wait(), Err(WaitError::Dropped));
+    assert!(matches!(thread.start(), Err(StartError::Gone(_))));
+    assert_eq!(thread.call_in_reactor(|_, _| ()).wait(), Err(WaitError::Dropped));
+}
+
+#[test]
+fn dropping_it_stops_and_joins() {
+    let alive = Arc::new(());
+    let shared = Arc::clone(&alive);
+    let reactor = Reactor::new(MioDriver::new().unwrap(), shared);
+    drop(ReactorThread::spawn("dropped", reactor).unwrap());
+    assert_eq!(Arc::strong_count(&alive), 1, "the thread has ended, and its state is gone");
+}
+
+#[test]
+fn dropping_it_on_its_own_thread_does_not_hang() {
+    let thread = Arc::new(ReactorThread::spawn("suicide", reactor()).unwrap());
+    let handle = thread.handle();
+    let (released, release) = bounded::<()>(0);
+    let (dropped, drops) = bounded(1);
+    let last = Arc::clone(&thread);
+    handle
+        .call_from_thread(move |_, _| {
+            release.recv().unwrap();
+            assert_eq!(last.join(None), Err(JoinError::OwnThread));
+            drop(last);
+            dropped.send(()).unwrap();
+        })
+        .unwrap();
+    drop(thread);
+    released.send(()).unwrap();
+    drops.recv().unwrap();
+    while handle.is_running() {
+        std::thread::yield_now();
+    }
+}
+
+fn reactor() -> Reactor<usize> {
+    Reactor::new(MioDriver::new().unwrap(), 0)
+}
