@@ -131,8 +131,10 @@ fn the_peer_gets_the_last_words_although_its_own_are_not_read(place: &impl Place
         },
         ..Recorder::new("server")
     };
-    let client =
-        Recorder { on_made: |transport| transport.write(&[1; 50_000]), ..Recorder::new("client") };
+    let client = Recorder {
+        on_made: |transport| transport.write(&vec![1; 50_000]),
+        ..Recorder::new("client")
+    };
     join(place, &mut reactor, server, client);
     place.until(&mut reactor, |log| !log.lost("client").is_empty());
     assert_eq!(reactor.shared().data("client"), b"goodbye");
@@ -245,8 +247,13 @@ fn an_idle_reactor_sleeps() {
     assert!(!report.worked, "nothing happens, and so nothing must be reported");
 }
 
+/// Runs of bytes, each 1,009 long, so that no two pieces of a round length are equal.
 fn pattern<P: Place>(_: &P) -> Vec<u8> {
-    (0..P::LARGE / 4).flat_map(u32::to_le_bytes).collect()
+    let mut data = Vec::new();
+    for byte in (0..=250).cycle().take(P::LARGE / 1009) {
+        data.extend([byte; 1009]);
+    }
+    data
 }
 
 /// In pieces small and large, copied and not.

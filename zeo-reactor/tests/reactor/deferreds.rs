@@ -80,15 +80,15 @@ fn an_abandoned_value_is_dropped_at_once() {
 
 #[test]
 fn a_future_wakes_its_task_once_it_fires() {
-    let wakes = Arc::new(Wakes::default());
-    let waker = Waker::from(Arc::clone(&wakes));
+    let count = Arc::new(Wakes::default());
+    let waker = Waker::from(Arc::clone(&count));
     let mut cx = Context::from_waker(&waker);
     let (sender, deferred) = deferred();
     let mut future = pin!(deferred);
     assert_eq!(future.as_mut().poll(&mut cx), Poll::Pending);
     assert_eq!(future.as_mut().poll(&mut cx), Poll::Pending);
     sender.send(5);
-    assert_eq!(wakes.0.load(SeqCst), 1);
+    assert_eq!(count.0.load(SeqCst), 1);
     assert_eq!(future.poll(&mut cx), Poll::Ready(Ok(5)));
 }
 

@@ -14,7 +14,7 @@ pub(crate) trait Place {
     fn driver(&self) -> Self::Driver;
     fn address(&self) -> Address;
     /// More bytes than a connection takes at once.
-    const LARGE: u32;
+    const LARGE: usize;
     fn step_all(&self, reactors: &mut [&mut dyn Turns]);
 
     fn step(&self, reactor: &mut dyn Turns) {
@@ -43,7 +43,7 @@ pub(crate) struct Sim(pub(crate) World);
 
 impl Place for Sim {
     type Driver = SimDriver;
-    const LARGE: u32 = 200_000;
+    const LARGE: usize = 200_000;
 
     fn driver(&self) -> SimDriver {
         self.0.driver("host")
@@ -62,7 +62,7 @@ pub(crate) struct Mio;
 
 impl Place for Mio {
     type Driver = MioDriver;
-    const LARGE: u32 = 16_000_000;
+    const LARGE: usize = 16_000_000;
 
     fn driver(&self) -> MioDriver {
         MioDriver::new().unwrap()

@@ -1,8 +1,10 @@
 //! The reactor from outside, on the simulated driver and on the real one.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
+#![expect(clippy::wildcard_enum_match_arm, reason = "tests pick out what they look for")]
 
 mod connections;
 mod deferreds;
+mod fairness;
 mod kit;
 mod simulation;
 mod stages;

@@ -7,7 +7,7 @@ use zeo_reactor::{
     sim::{LinkConfig, Turns, World},
 };
 
-use crate::kit::{Log, Recorder};
+use crate::kit::{Log, Recorder, Seen};
 
 #[test]
 fn the_same_seed_gives_the_same_run_and_another_another() {
@@ -24,7 +24,7 @@ fn bytes_are_cut_anywhere() {
         pair.write_from_client(&[1; 1000]);
         pair.until(|pair| pair.server.shared().data_len("server") == 1000);
         lens.extend(pair.server.shared().seen.iter().filter_map(|seen| match seen {
-            crate::kit::Seen::Data(_, data) => Some(data.len()),
+            Seen::Data(_, data) => Some(data.len()),
             _ => None,
         }));
     }
@@ -145,7 +145,7 @@ fn links_can_be_made_perfect() {
     let (delay_min, delay_max) = (Duration::ZERO, Duration::ZERO);
     pair.world.set_links(LinkConfig { delay_min, delay_max, fragments: false, window: 1 << 20 });
     let before = pair.world.now();
-    pair.write_from_client(&[1; 100_000]);
+    pair.write_from_client(&vec![1; 100_000]);
     assert!(pair.idle());
     assert_eq!(pair.client.shared().data_len("client"), 100_000);
     assert_eq!(pair.world.now(), before);
@@ -168,7 +168,8 @@ impl Pair {
         client.with(|_, cx| cx.connect(&address, Recorder::new("client")));
         let mut pair = Self { world, server, client, address };
         pair.until(|pair| {
-            pair.client.shared().made("client").and(pair.server.shared().made("server")).is_some()
+            let (client, server) = (pair.client.shared(), pair.server.shared());
+            client.made("client").is_some() && server.made("server").is_some()
         });
         assert!(pair.idle());
         pair
@@ -176,7 +177,7 @@ impl Pair {
 
     fn idle(&mut self) -> bool {
         let reactors: &mut [&mut dyn Turns] = &mut [&mut self.server, &mut self.client];
-        self.world.run_until_idle(reactors, Duration::from_secs(60)).unwrap()
+        self.world.run_until_idle(reactors, Duration::from_mins(1)).unwrap()
     }
 
     fn until(&mut self, done: impl Fn(&Self) -> bool) {

@@ -81,17 +81,17 @@ fn a_stage_has_threads_of_its_own_with_its_name() {
     let (sender, receiver) = bounded(2);
     reactor.with(|_, cx| {
         let stage = cx.start_stage(StageConfig { threads: 2, ..ONE_THREAD }).unwrap();
-        let (met, meet) = bounded(0);
+        let (meets, is_met) = bounded(0);
         let work = |name: fn() -> String| {
             let sender = sender.clone();
             move || sender.send(name()).unwrap()
         };
         let (first, second) = (work(thread_name), work(thread_name));
         // Each waits for the other, so that they cannot be one thread.
-        let waits = move || (met.send(()).unwrap(), first()).1;
-        let meets = move || (meet.recv().unwrap(), second()).1;
-        cx.defer_to_stage(stage, waits, |log, _, _| log.note("done")).unwrap();
-        cx.defer_to_stage(stage, meets, |log, _, _| log.note("done")).unwrap();
+        let one = move || (meets.send(()).unwrap(), first()).1;
+        let other = move || (is_met.recv().unwrap(), second()).1;
+        cx.defer_to_stage(stage, one, |log, _, _| log.note("done")).unwrap();
+        cx.defer_to_stage(stage, other, |log, _, _| log.note("done")).unwrap();
     });
     Mio.until(&mut reactor, |log| log.notes.len() == 2);
     let mut names: Vec<String> = receiver.try_iter().collect();

@@ -70,7 +70,7 @@ fn a_stop_ends_every_deferred(place: &impl Place) {
     reactor.with(|_, cx| {
         let (in_timer, deferred) = cx.handle().deferred();
         waiting.push(deferred);
-        cx.call_later(Duration::from_secs(60), move |_, _| in_timer.send(()));
+        cx.call_later(Duration::from_mins(1), move |_, _| in_timer.send(()));
         let (in_soon, deferred) = cx.handle().deferred();
         waiting.push(deferred);
         cx.call_soon(|_, cx| cx.call_soon(|_, _| in_soon.send(())));
@@ -162,7 +162,7 @@ fn nobody_waits_for_ever_however_late_the_call() {
         let callers: Vec<_> = (0..2)
             .map(|_| {
                 let handle = handle.clone();
-                let call = move || while handle.ask(|_, _| ()).wait().is_ok() {};
+                let call = move || while handle.ask(|(), _| ()).wait().is_ok() {};
                 thread::Builder::new().spawn(call).unwrap()
             })
             .collect();

@@ -59,7 +59,7 @@ fn joining_has_a_limit() {
     let thread = ReactorThread::spawn("limit", reactor()).unwrap();
     assert_eq!(thread.join(Some(Duration::from_millis(1))), Err(JoinError::TimedOut));
     thread.stop().unwrap();
-    assert_eq!(thread.join(Some(Duration::from_secs(60))), Ok(()));
+    assert_eq!(thread.join(Some(Duration::from_mins(1))), Ok(()));
 }
 
 #[test]
@@ -69,7 +69,7 @@ fn a_panic_fails_every_waiter_and_is_told_by_join() {
     let (held, never) = handle.deferred::<()>();
     handle
         .call_from_thread(move |_, cx| {
-            cx.call_later(Duration::from_secs(60), move |_, _| held.send(()));
+            cx.call_later(Duration::from_mins(1), move |_, _| held.send(()));
             panic!("on purpose");
         })
         .unwrap();
