@@ -1,0 +1,12 @@
+//! The real daemon, real processes, real files.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::disallowed_methods,
+    reason = "a test fails by panicking, and these measure time"
+)]
+
+mod crash;
+mod daemon;
+mod operating;
+mod two_processes;
