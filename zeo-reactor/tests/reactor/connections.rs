@@ -61,14 +61,16 @@ fn the_fall_of_the_output_is_told(place: &impl Place) {
     let mut reactor = place.reactor();
     let server = Recorder { on_made: Transport::pause_reading, ..Recorder::new("server") };
     join(place, &mut reactor, server, Recorder::new("client"));
+    let data = pattern(place);
+    let len = data.len();
     on_transport(&mut reactor, "client", |transport| {
         transport.set_output_limits(10_000, usize::MAX);
-        transport.write_bytes(Bytes::from(pattern(place)));
+        transport.write_bytes(Bytes::from(data));
     });
     a_few_turns(&mut reactor);
     assert!(!reactor.shared().seen.contains(&Seen::Drained("client")), "nobody reads");
     on_transport(&mut reactor, "server", Transport::resume_reading);
-    place.until(&mut reactor, |log| log.data_len("server") == pattern(place).len());
+    place.until(&mut reactor, |log| log.data_len("server") == len);
     let drained = reactor.shared().seen.iter().filter(|seen| **seen == Seen::Drained("client"));
     assert_eq!(drained.count(), 1);
 }

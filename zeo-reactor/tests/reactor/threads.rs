@@ -91,7 +91,7 @@ fn dropping_it_stops_and_joins() {
 
 #[test]
 fn dropping_it_on_its_own_thread_does_not_hang() {
-    let thread = Arc::new(ReactorThread::spawn("suicide", reactor()).unwrap());
+    let thread = Arc::new(ReactorThread::spawn("its own", reactor()).unwrap());
     let handle = thread.handle();
     let (released, release) = bounded::<()>(0);
     let (dropped, drops) = bounded(1);

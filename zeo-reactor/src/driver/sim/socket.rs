@@ -111,13 +111,16 @@ impl Socket {
         }
     }
 
-    pub(super) fn receive(&mut self, data: &[u8]) -> Readiness {
-        self.inbox.extend(data);
-        self.readiness()
-    }
-
-    pub(super) fn receive_fin(&mut self) -> Readiness {
-        self.fin_received = true;
+    /// Takes what has arrived, and says what may now be done.
+    pub(super) fn receive(&mut self, packet: Packet) -> Readiness {
+        match packet {
+            Packet::Connect(_) => {}
+            Packet::Accepted => self.connected = true,
+            Packet::Data(data) => self.inbox.extend(data),
+            Packet::Room(read) => self.unread_by_peer = self.unread_by_peer.saturating_sub(read),
+            Packet::Fin => self.fin_received = true,
+            Packet::Reset => return self.fail(io::ErrorKind::ConnectionReset),
+        }
         self.readiness()
     }
 
