@@ -130,7 +130,7 @@ thread_local! {
 }
 
 /// About what waking a sleeping thread costs.
-pub(crate) const SPIN_MAX: Duration = Duration::from_micros(50);
+const SPIN_MAX: Duration = Duration::from_micros(50);
 const SPIN_MIN: Duration = Duration::from_micros(5);
 const SKIPS_MAX: u32 = 64;
 const SPINS_PER_LOOK: u32 = 32;

@@ -10,6 +10,9 @@
 //!
 //! Read [`Factory`] and [`Reactor`] first; then [`Protocol`], [`Context`] and [`Deferred`].
 //!
+//! With the feature `sim`, a simulated driver runs whole systems of reactors on one thread, from one
+//! seed, faults and all (`sim::World`).
+//!
 //! # Which thread runs what
 //!
 //! Every callback runs on the thread that drives the reactor, in one of its turns, and must not
