@@ -38,7 +38,7 @@ use host::{App, Host, Stopper};
 #[command(version)]
 struct Args {
     /// Uses a server that runs already, instead of one of its own: zeo://HOST:PORT/STORAGE
-    #[arg(long, value_name = "URL", conflicts_with = "data")]
+    #[arg(long, value_name = "URL")]
     server: Option<String>,
 
     /// The page's port on 127.0.0.1; 0 picks a free one
@@ -67,9 +67,11 @@ fn main() -> ExitCode {
 fn run(args: &Args) -> Result<(), Box<dyn Error>> {
     let listener = listen(args.port)?;
     let address = listener.local_addr()?;
-    let server = args.server.is_none().then(|| serve(&args.data)).transpose()?;
-    let url = server.as_ref().map(|server| server.url(STORAGE)).or_else(|| args.server.clone());
-    let db = connect(&url.unwrap_or_default())?;
+    let (url, server) = match &args.server {
+        Some(url) => (url.clone(), None),
+        None => serve(&args.data).map(|server| (server.url(STORAGE), Some(server)))?,
+    };
+    let db = connect(&url)?;
 
     // The host's loop does not run yet. The client has its own, so it can be used already.
     let board = Board::open(db.clone()).map_err(|error| error.to_string())?;

@@ -11,6 +11,7 @@ use std::net;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Either, Full};
@@ -74,7 +75,7 @@ async fn converse(stream: TcpStream, app: Arc<App>, _slot: OwnedSemaphorePermit)
         .keep_alive(false)
         .serve_connection(TokioIo::new(stream), service);
     // How a connection ended is its peer's affair.
-    drop(connection.await);
+    drop(timeout(LIFE, connection).await);
 }
 
 async fn respond(
@@ -151,3 +152,7 @@ impl Body for Feed {
         self.0.poll_recv(cx).map(|piece| piece.map(|text| Ok(Frame::data(text))))
     }
 }
+
+/// How long a connection may last, so that a peer that takes nothing does not keep its place. A
+/// page that listens to events comes again.
+const LIFE: Duration = Duration::from_mins(10);

@@ -6,6 +6,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use hyper::Response;
 
 use super::http1::{self, NoRequest};
@@ -48,10 +49,17 @@ fn converse(stream: &TcpStream, app: &App) -> io::Result<()> {
         Err(NoRequest::Lost(error)) => return Err(error),
     };
     match answer {
-        Answer::Reply(reply) => Timed::new(stream, PATIENCE).write_all(&http1::encode(reply))?,
-        Answer::Events(head) => feed(stream, &head, &app.events)?,
+        Answer::Reply(reply) => send(stream, reply),
+        Answer::Events(head) => feed(stream, &head, &app.events),
     }
-    linger(stream)
+}
+
+/// Then takes in what the peer still sends, for a moment: closing with bytes unread would reset the
+/// connection, and the peer might never see its answer.
+fn send(stream: &TcpStream, reply: Response<Bytes>) -> io::Result<()> {
+    Timed::new(stream, PATIENCE).write_all(&http1::encode(reply))?;
+    stream.shutdown(Shutdown::Write)?;
+    io::copy(&mut Timed::new(stream, GRACE), &mut io::sink()).map(drop)
 }
 
 /// Ends with the events, or when a sign of life finds that the connection is gone.
@@ -65,13 +73,6 @@ fn feed(stream: &TcpStream, head: &Response<()>, events: &Events) -> io::Result<
         piece = events::tell(&mut seen, news);
     }
     Ok(())
-}
-
-/// Takes in what the peer still sends, for a moment: closing with bytes unread would reset the
-/// connection, and the peer might never see its answer.
-fn linger(stream: &TcpStream) -> io::Result<()> {
-    stream.shutdown(Shutdown::Write)?;
-    io::copy(&mut Timed::new(stream, GRACE), &mut io::sink()).map(drop)
 }
 
 /// A connection, all of whose reads and writes together may take only so long.
