@@ -22,6 +22,8 @@ pub struct ServerBuilder {
     storages: Vec<(String, Option<Arc<dyn Storage>>)>,
     addresses: Vec<Address>,
     limits: Limits,
+    #[cfg(feature = "sim")]
+    rules: crate::Rules,
 }
 
 /// A server could not start.
@@ -76,6 +78,14 @@ impl ServerBuilder {
         self
     }
 
+    /// Leaves ordering rules out, for a test of the simulation.
+    #[cfg(feature = "sim")]
+    #[must_use]
+    pub fn rules(mut self, rules: crate::Rules) -> Self {
+        self.rules = rules;
+        self
+    }
+
     /// Starts the server on a thread of its own. When this returns, it listens.
     pub fn start(self) -> Result<RunningServer, StartError> {
         let (reactor, addresses) = self.build(MioDriver::new()?)?;
@@ -95,6 +105,10 @@ impl ServerBuilder {
             return Err(StartError::Storages(text));
         }
         let mut reactor = Reactor::new(driver, Server::new(self.limits)).private();
+        #[cfg(feature = "sim")]
+        {
+            reactor.shared_mut().rules = self.rules;
+        }
         let addresses = reactor.with(|server, cx| -> Result<_, StartError> {
             for (name, storage) in self.storages {
                 server.serve(cx, name, storage)?;

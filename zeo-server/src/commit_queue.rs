@@ -176,8 +176,10 @@ impl Server {
         replace_hot(database, tid, last_writes);
         database.published = tid;
         database.counters.commits += 1;
-        let others = database.audience.iter().copied().filter(|&conn| conn != by);
-        outgoing::invalidate(cx, others, tid, &oids);
+        if self.rules.invalidate {
+            let others = database.audience.iter().copied().filter(|&conn| conn != by);
+            outgoing::invalidate(cx, others, tid, &oids);
+        }
         database.recent.remember(tid, oids);
     }
 

@@ -38,6 +38,7 @@ mod load;
 mod oids;
 mod outgoing;
 mod recent;
+mod rules;
 mod server;
 mod session;
 mod status;
@@ -46,4 +47,6 @@ pub mod storage;
 
 pub use builder::{RunningServer, ServerBuilder, StartError, Stopper};
 pub use limits::Limits;
+#[cfg(feature = "sim")]
+pub use rules::Rules;
 pub use server::Server;

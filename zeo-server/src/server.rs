@@ -11,6 +11,7 @@ use crate::connection::Arrived;
 use crate::database::{DatabaseId, Databases};
 use crate::limits::Limits;
 use crate::outgoing::send;
+use crate::rules::Rules;
 use crate::session::{Caller, Session};
 
 /// A storage server: sessions, databases, and what goes on between them.
@@ -26,6 +27,7 @@ pub struct Server {
     /// Bytes held by transactions that are open or wait for the commit stage.
     pub(crate) buffered_bytes: u64,
     pub(crate) limits: Limits,
+    pub(crate) rules: Rules,
     /// The server takes nothing new on.
     pub(crate) stopping: bool,
     /// Nothing is in progress any more, and the storages are being closed.
@@ -42,6 +44,7 @@ impl Server {
             greeted: BTreeMap::new(),
             buffered_bytes: 0,
             limits,
+            rules: Rules::default(),
             stopping: false,
             closing: false,
             unclosed: Vec::new(),
