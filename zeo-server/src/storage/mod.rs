@@ -12,8 +12,12 @@
 mod check;
 #[cfg(test)]
 mod contract;
+#[cfg(test)]
+mod crashes;
 pub mod disk;
 mod error;
+#[cfg(test)]
+mod failures;
 mod fences;
 pub mod index;
 mod journal;

@@ -233,3 +233,122 @@ fn text(error: impl std::fmt::Display) -> String {
 
 /// Where the checkpoint is, in sled's default tree.
 const CHECKPOINT: &str = "checkpoint";
+
+#[cfg(test)]
+mod tests {
+    use tempfile::TempDir;
+    use zeo_proto::Identity;
+
+    use super::*;
+
+    #[test]
+    fn a_left_over_unfinished_snapshot_does_not_keep_it_from_opening() {
+        let dir = filled();
+        fs::write(dir.path().join("index/snap.0000000000000123.generating"), b"half").unwrap();
+        assert_is_filled(&open(&dir, "boot"));
+    }
+
+    #[test]
+    fn closed_in_order_it_is_trusted_after_a_restart_of_the_machine() {
+        let dir = filled();
+        open(&dir, "boot").close().unwrap();
+        assert_is_filled(&open(&dir, "another"));
+    }
+
+    #[test]
+    fn killed_it_is_trusted_while_the_machine_runs() {
+        let dir = filled();
+        assert_is_filled(&open(&dir, "boot"));
+        assert_is_filled(&open(&dir, "boot"));
+    }
+
+    #[test]
+    fn killed_with_the_machine_it_is_made_anew() {
+        let dir = filled();
+        assert_is_new(&open(&dir, "another"));
+        assert_is_new(&open(&dir, "another"));
+        assert!(dir.path().join("index.set-aside").is_dir());
+    }
+
+    #[test]
+    fn without_a_boot_id_it_is_only_trusted_when_closed_in_order() {
+        let dir = filled();
+        let path = dir.path().join("index");
+        assert_is_new(&SledIndex::open(&path, CACHE, None).unwrap());
+    }
+
+    #[test]
+    fn files_that_sled_refuses_are_moved_aside() {
+        let dir = filled();
+        let garbage = vec![0xa5; 70_000];
+        fs::write(dir.path().join("index/conf"), &garbage).unwrap();
+        let index = open(&dir, "boot");
+        assert_is_new(&index);
+        index.insert(&REVISION).unwrap();
+        assert_eq!(fs::read(dir.path().join("index.set-aside/conf")).unwrap(), garbage);
+    }
+
+    #[test]
+    fn files_that_sled_takes_for_empty_are_an_empty_index() {
+        let dir = filled();
+        fs::write(dir.path().join("index/db"), vec![0xa5; 70_000]).unwrap();
+        let index = open(&dir, "boot");
+        assert_is_new(&index);
+        index.insert(&REVISION).unwrap();
+    }
+
+    #[test]
+    fn a_reset_leaves_nothing() {
+        let dir = filled();
+        let mut index = open(&dir, "boot");
+        index.reset("a test").unwrap();
+        assert_is_new(&index);
+        index.insert(&REVISION).unwrap();
+        drop(index);
+        assert_eq!(open(&dir, "boot").revision_from(OID, Tid::ZERO).unwrap(), Some(Tid::new(9)));
+    }
+
+    const CACHE: u64 = 1 << 20;
+    const OID: Oid = Oid::new(7);
+    const PLACE: Place = Place { at: Position { segment: 1, offset: 72 }, len: 99, deleted: false };
+    const REVISION: Entry = Entry::Revision(OID, Tid::new(9), PLACE);
+    const CHECKPOINT: Checkpoint = Checkpoint {
+        identity: Identity { uuid: [5; 16], epoch: 1 },
+        end: PLACE.at,
+        last_group: PLACE.at,
+        last_group_crc: 1,
+        tid: Tid::new(9),
+        next_oid: Oid::new(8),
+    };
+
+    fn open(dir: &TempDir, boot_id: &str) -> SledIndex {
+        SledIndex::open(&dir.path().join("index"), CACHE, Some(boot_id.to_owned())).unwrap()
+    }
+
+    fn filled() -> TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        let index = open(&dir, "boot");
+        index.insert(&REVISION).unwrap();
+        index.insert(&Entry::Outcome(TxnId::default(), Tid::new(9))).unwrap();
+        index.insert(&Entry::Milestone(Tid::new(9), PLACE.at)).unwrap();
+        index.write_checkpoint(&CHECKPOINT).unwrap();
+        index.flush().unwrap();
+        dir
+    }
+
+    fn assert_is_filled(index: &SledIndex) {
+        assert_eq!(index.checkpoint().unwrap(), Some(CHECKPOINT));
+        assert_eq!(index.revision_before(OID, Tid::MAX).unwrap(), Some((Tid::new(9), PLACE)));
+        assert_eq!(index.revision_before(OID, Tid::new(9)).unwrap(), None);
+        assert_eq!(index.revision_from(OID, Tid::new(9)).unwrap(), Some(Tid::new(9)));
+        assert_eq!(index.revision_from(OID, Tid::new(10)).unwrap(), None);
+        assert_eq!(index.outcome(TxnId::default()).unwrap(), Some(Tid::new(9)));
+        assert_eq!(index.milestone(Tid::new(8)).unwrap(), None);
+        assert_eq!(index.milestone(Tid::MAX).unwrap(), Some((Tid::new(9), PLACE.at)));
+    }
+
+    fn assert_is_new(index: &SledIndex) {
+        assert_eq!(index.checkpoint().unwrap(), None);
+        assert_eq!(index.revision_before(OID, Tid::MAX).unwrap(), None);
+    }
+}

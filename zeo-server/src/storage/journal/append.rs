@@ -9,12 +9,10 @@ use zeo_proto::Tid;
 
 use super::build::GroupBuilder;
 use super::format::{GroupHeader, Position, SEGMENT_HEADER, SegmentHeader};
+use super::scan::fill_with_zeros;
 use super::segments::{Segments, failed};
 use crate::storage::disk::{Disk, DiskFile, is_full};
 use crate::storage::{Refused, StorageError};
-
-/// How much is written at once while preparing: 1 MiB.
-const ZEROS: usize = 1 << 20;
 
 /// Where the next group goes.
 #[derive(Debug)]
@@ -215,7 +213,7 @@ impl<F: DiskFile> Prepared<F> {
         segment: u32,
     ) -> io::Result<Arc<F>> {
         let file = segments.create(segment)?;
-        fill_with_zeros(file.as_ref(), u64::from(self.segment_bytes)).inspect_err(|_| {
+        fill_with_zeros(file.as_ref(), self.segment_bytes).inspect_err(|_| {
             // A full disk needs its room back; if that fails as well, opening cleans up.
             drop(segments.remove(segment));
         })?;
@@ -242,19 +240,6 @@ impl<F: DiskFile> Prepared<F> {
     fn lock(&self) -> MutexGuard<'_, PreparedState<F>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-fn fill_with_zeros(file: &impl DiskFile, len: u64) -> io::Result<()> {
-    let zeros = vec![0; ZEROS];
-    let mut offset = 0;
-    while offset < len {
-        let part = (len - offset).min(ZEROS as u64);
-        let part = usize::try_from(part).ok().and_then(|part| zeros.get(..part));
-        let part = part.unwrap_or_default();
-        file.write_at(part, offset)?;
-        offset += part.len() as u64;
-    }
-    file.sync_data()
 }
 
 /// No segment could be begun; nothing was written.

@@ -10,8 +10,9 @@ use super::segments::Segments;
 use super::walk::read_start;
 use crate::storage::disk::{Disk, DiskFile};
 
-/// How much is looked at at once.
+/// How much is looked at, or written, at once: 1 MiB.
 const CHUNK: usize = 1 << 20;
+static ZEROS: [u8; CHUNK] = [0; CHUNK];
 
 /// The first header beyond `end` that proves that the journal did not end there: all that may be
 /// beyond is what was being written when `end` was its durable end.
@@ -70,10 +71,22 @@ pub(super) fn is_zero_from(file: &impl DiskFile, from: u64) -> io::Result<bool> 
 /// Overwrites whatever is not zero from `from` to the end of the file.
 pub(super) fn wipe(file: &impl DiskFile, from: u64) -> io::Result<()> {
     let wipe_chunk = |offset, bytes: &[u8]| {
-        file.write_at(&vec![0; bytes.len()], offset)?;
+        file.write_at(ZEROS.get(..bytes.len()).unwrap_or(&ZEROS), offset)?;
         Ok(ControlFlow::<()>::Continue(()))
     };
     chunks(file, from, 0, wipe_chunk).map(|_| ())
+}
+
+/// Writes that many zeros into an empty file, and makes them durable.
+pub(super) fn fill_with_zeros(file: &impl DiskFile, len: u32) -> io::Result<()> {
+    let mut offset = 0;
+    while offset < len {
+        let left = usize::try_from(len - offset).ok();
+        let part = left.and_then(|left| ZEROS.get(..left)).unwrap_or(&ZEROS);
+        file.write_at(part, u64::from(offset))?;
+        offset = offset.saturating_add(u32::try_from(part.len()).unwrap_or(u32::MAX));
+    }
+    file.sync_data()
 }
 
 /// Writes what can be read there once more, so that the next sync makes it durable for sure.
@@ -95,19 +108,18 @@ fn chunks<B>(
     overlap: usize,
     mut visit: impl FnMut(u64, &[u8]) -> io::Result<ControlFlow<B>>,
 ) -> io::Result<ControlFlow<B>> {
-    let zeros = vec![0; CHUNK + overlap];
-    let mut buffer = zeros.clone();
+    let end = file.size()?;
+    let longest = usize::try_from(end.saturating_sub(from)).unwrap_or(CHUNK).min(CHUNK);
+    let mut buffer = vec![0; longest + overlap];
     let mut offset = from;
-    loop {
+    while offset < end {
         let read = file.read_at(&mut buffer, offset)?;
         let bytes = buffer.get(..read).unwrap_or_default();
-        let zero = zeros.get(..read).is_some_and(|zeros| zeros == bytes);
+        let zero = bytes.chunks(CHUNK).all(|part| ZEROS.starts_with(part));
         if !zero && let ControlFlow::Break(found) = visit(offset, bytes)? {
             return Ok(ControlFlow::Break(found));
         }
-        if read < buffer.len() {
-            return Ok(ControlFlow::Continue(()));
-        }
         offset += CHUNK as u64;
     }
+    Ok(ControlFlow::Continue(()))
 }

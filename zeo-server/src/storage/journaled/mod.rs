@@ -150,6 +150,12 @@ impl<D: Disk, I: Index> JournalStorage<D, I> {
         self.last_tid.store(last_tid.number(), Ordering::Release);
     }
 
+    /// How many entries the index does not know yet.
+    #[cfg(test)]
+    pub(super) fn overlay_len(&self) -> usize {
+        self.overlay().len()
+    }
+
     fn overlay(&self) -> RwLockReadGuard<'_, Overlay> {
         self.overlay.read().unwrap_or_else(PoisonError::into_inner)
     }
