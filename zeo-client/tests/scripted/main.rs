@@ -1,0 +1,13 @@
+//! The client against a server that says exactly what a script makes it say, in a simulated world.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod closing;
+mod commits;
+mod connecting;
+mod invalidations;
+mod loads;
+mod oids;
+mod outcomes;
+mod scene;
+mod verification;
