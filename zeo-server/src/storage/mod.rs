@@ -14,6 +14,8 @@ mod check;
 mod contract;
 #[cfg(test)]
 mod crashes;
+#[cfg(test)]
+mod damage;
 pub mod disk;
 mod error;
 #[cfg(test)]

@@ -5,8 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use zeo_proto::{Identity, Oid, Outcome, OutcomeQuery, Tid, TxnId, TxnMeta, Validity};
 
-use super::disk::Random;
-use super::{Applied, Changes, Commit, Found, Operation, Record, Refused, Settings, Storage};
+use super::disk::{Disk, DiskFile, Random, SimDisk};
+use super::index::MapIndex;
+use super::{
+    Applied, Changes, Commit, Found, JournalStorage, OpenError, Operation, Record, Refused,
+    Settings, Storage,
+};
 
 pub(super) const IDENTITY: Identity = Identity { uuid: [5; 16], epoch: 1 };
 /// 2026-11-21 00:16:36 UTC.
@@ -93,6 +97,61 @@ pub(super) fn sorted(changes: Changes) -> Changes {
 
 pub(super) fn objects(numbers: impl IntoIterator<Item = u64>) -> Changes {
     Changes::Objects(numbers.into_iter().map(Oid::new).collect())
+}
+
+/// A simulated disk, and an index beside it.
+pub(super) struct World {
+    pub(super) disk: SimDisk,
+    pub(super) index: MapIndex,
+    pub(super) uuid: [u8; 16],
+}
+
+pub(super) type Simulated = JournalStorage<SimDisk, MapIndex>;
+
+impl World {
+    pub(super) fn new(seed: u64) -> Self {
+        Self { disk: SimDisk::new(seed), index: MapIndex::default(), uuid: IDENTITY.uuid }
+    }
+
+    pub(super) fn open(&self) -> Result<Simulated, OpenError> {
+        let index = self.index.clone();
+        JournalStorage::open(self.disk.clone(), || Ok(index), tiny(), self.uuid)
+    }
+
+    /// A storage with that many commits.
+    pub(super) fn filled(&self, commits: u64) -> Simulated {
+        let storage = self.open().unwrap();
+        for id in 1..=commits {
+            committed(&storage, commit(id, [new(id, &"data ".repeat(40))]));
+        }
+        storage
+    }
+
+    /// The same files on another disk, without the index.
+    pub(super) fn copy(&self) -> Self {
+        let copy = Self { uuid: self.uuid, ..Self::new(1) };
+        for name in self.disk.list().unwrap() {
+            let number = name.trim_end_matches(".log").parse().unwrap();
+            copy.put_segment(number, &self.segment(number));
+        }
+        copy
+    }
+
+    pub(super) fn segment(&self, number: u32) -> Vec<u8> {
+        let file = self.disk.open(&format!("{number:08}.log")).unwrap();
+        let mut bytes = vec![0; usize::try_from(file.size().unwrap()).unwrap()];
+        file.read_at(&mut bytes, 0).unwrap();
+        bytes
+    }
+
+    pub(super) fn put_segment(&self, number: u32, bytes: &[u8]) {
+        let name = format!("{number:08}.log");
+        let file = self.disk.open(&name).or_else(|_| self.disk.create(&name)).unwrap();
+        file.set_len(0).unwrap();
+        file.write_at(bytes, 0).unwrap();
+        file.sync_data().unwrap();
+        self.disk.sync_dir().unwrap();
+    }
 }
 
 /// What a storage should hold.

@@ -4,15 +4,17 @@
 //! [`SimDisk::crash`] goes back to the latter, plus an arbitrary part of what was written since
 //! the last sync, sector by sector: so writes are torn, reordered and half there.
 
+mod image;
+mod random;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io::{self, ErrorKind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::{Disk, DiskFile, LockError};
-
-/// What is written whole or not at all, in bytes.
-const SECTOR: usize = 512;
+use image::Image;
+pub use random::Random;
 
 /// A simulated disk. Clones are the same disk.
 #[derive(Clone)]
@@ -42,14 +44,6 @@ struct State {
     durable_names: BTreeMap<String, u64>,
     inodes: Vec<Image>,
     faults: Faults,
-}
-
-/// One file: as seen, as a power cut leaves it, and the sectors in which the two may differ.
-#[derive(Default)]
-struct Image {
-    live: Vec<u8>,
-    durable: Vec<u8>,
-    dirty: BTreeSet<usize>,
 }
 
 #[derive(Default)]
@@ -335,59 +329,6 @@ impl State {
     }
 }
 
-impl Image {
-    fn write(&mut self, data: &[u8], offset: usize) {
-        let end = offset + data.len();
-        if end > self.live.len() {
-            self.set_len(end);
-        }
-        if let Some(target) = self.live.get_mut(offset..end) {
-            target.copy_from_slice(data);
-        }
-        self.dirty.extend(offset / SECTOR..end.div_ceil(SECTOR));
-    }
-
-    fn set_len(&mut self, len: usize) {
-        let changed = self.live.len().min(len)..self.live.len().max(len);
-        self.live.resize(len, 0);
-        self.dirty.extend(changed.start / SECTOR..changed.end.div_ceil(SECTOR));
-    }
-
-    fn sync(&mut self) {
-        self.durable.resize(self.live.len(), 0);
-        for sector in std::mem::take(&mut self.dirty) {
-            self.sync_sector(sector);
-        }
-    }
-
-    /// Makes one sector durable, and the length as far as it reaches.
-    fn sync_sector(&mut self, sector: usize) {
-        let start = sector * SECTOR;
-        let end = (start + SECTOR).min(self.live.len());
-        let Some(from) = self.live.get(start..end) else { return };
-        if self.durable.len() < end {
-            self.durable.resize(end, 0);
-        }
-        if let Some(into) = self.durable.get_mut(start..end) {
-            into.copy_from_slice(from);
-        }
-    }
-
-    /// Keeps of what was not synced all, nothing, or any part.
-    fn crash(&mut self, random: &mut Random) {
-        let kept = [0, 50, 90, 100].get(in_memory(random.below(4))).copied().unwrap_or(0);
-        if self.live.len() < self.durable.len() && random.below(2) == 0 {
-            self.durable.truncate(self.live.len());
-        }
-        for sector in std::mem::take(&mut self.dirty) {
-            if random.below(100) < kept {
-                self.sync_sector(sector);
-            }
-        }
-        self.live.clone_from(&self.durable);
-    }
-}
-
 /// The directory after a power cut: of each change that was not synced, either side.
 fn surviving_names(
     random: &mut Random,
@@ -415,36 +356,6 @@ fn no_power() -> io::Error {
 
 fn in_memory(number: u64) -> usize {
     usize::try_from(number).expect("a simulated disk fits into memory")
-}
-
-/// A stream of numbers that follow from a seed (`SplitMix64`).
-#[derive(Debug, Clone)]
-pub struct Random(u64);
-
-impl Random {
-    /// The stream of that seed.
-    pub fn new(seed: u64) -> Self {
-        Self(seed)
-    }
-
-    /// The next number.
-    pub fn next_u64(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    /// A number below `bound`, which is at least 1.
-    pub fn below(&mut self, bound: u64) -> u64 {
-        self.next_u64() % bound
-    }
-
-    /// Another stream, which goes on independently of this one.
-    #[must_use]
-    pub fn split(&mut self) -> Self {
-        Self(self.next_u64())
-    }
 }
 
 #[cfg(test)]

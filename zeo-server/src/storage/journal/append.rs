@@ -35,7 +35,10 @@ pub(in crate::storage) struct Appended {
     pub(in crate::storage) crc: u32,
 }
 
-/// Segments whose space is prepared. Locked only where a segment is begun or prepared.
+/// Segments whose space is prepared.
+///
+/// Locked where a segment is begun or prepared: a commit that needs the segment that is just
+/// being prepared waits for it.
 #[derive(Debug)]
 pub(super) struct Prepared<F> {
     segment_bytes: u32,

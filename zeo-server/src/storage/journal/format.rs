@@ -222,6 +222,11 @@ impl GroupHeader {
         })
     }
 
+    /// Where the items start.
+    pub(super) fn items_start(&self) -> Option<u32> {
+        self.at.offset.checked_add(GROUP_HEADER)
+    }
+
     /// Bytes of the whole group: header, items and padding. `None` beyond what a place can name.
     pub(super) fn group_len(&self) -> Option<u32> {
         GROUP_HEADER.checked_add(self.items_len)?.checked_next_multiple_of(ALIGNMENT)

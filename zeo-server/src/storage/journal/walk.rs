@@ -42,38 +42,42 @@ impl<'a, D: Disk> Walker<'a, D> {
 
     /// The next group; `None` where there is none that is whole.
     pub(in crate::storage) fn next(&mut self) -> io::Result<Option<Group<'_>>> {
-        let Some(header) = self.header_of_next()? else { return Ok(None) };
-        let Some(end) = header.end() else { return Ok(None) };
+        let Some(header) = self.next_header()? else { return Ok(None) };
+        let (Some(start), Some(end)) = (header.items_start(), header.end()) else {
+            return Ok(None);
+        };
+        let items = self.window.bytes(start, header.items_len)?;
+        let whole = |items: &&[u8]| crc32c::crc32c(items) == header.items_crc;
+        let Some(items) = items.filter(whole) else { return Ok(None) };
         self.at = end;
-        let items = self.window.bytes(header.at.offset + GROUP_HEADER, header.items_len)?;
-        let items = Items::new(items.unwrap_or_default());
         let GroupHeader { at, tid_before, items_crc: crc, .. } = header;
-        Ok(Some(Group { at, end, tid_before, crc, items }))
+        Ok(Some(Group { at, end, tid_before, crc, items: Items::new(items) }))
     }
 
-    /// The header of the next group if that is whole, here or at the start of the next segment.
-    fn header_of_next(&mut self) -> io::Result<Option<GroupHeader>> {
-        if let Some(header) = self.whole_group(self.at)? {
+    /// Bytes of the next group, as its header says; 0 where there is none.
+    pub(in crate::storage) fn next_len(&mut self) -> io::Result<u32> {
+        Ok(self.next_header()?.and_then(|header| header.group_len()).unwrap_or(0))
+    }
+
+    /// The header of the next group, here or at the start of the next segment.
+    fn next_header(&mut self) -> io::Result<Option<GroupHeader>> {
+        if let Some(header) = self.header_at(self.at)? {
             return Ok(Some(header));
         }
         if !self.next_segment_begins_here()? {
             return Ok(None);
         }
         let Some(segment) = self.at.segment.checked_add(1) else { return Ok(None) };
-        self.whole_group(Position { segment, offset: SEGMENT_HEADER })
+        self.header_at(Position { segment, offset: SEGMENT_HEADER })
     }
 
-    fn whole_group(&mut self, at: Position) -> io::Result<Option<GroupHeader>> {
+    fn header_at(&mut self, at: Position) -> io::Result<Option<GroupHeader>> {
         if !self.window.enter(self.segments, at.segment) {
             return Ok(None);
         }
         let header = self.window.bytes(at.offset, GROUP_HEADER)?;
         let header = header.and_then(|bytes| GroupHeader::decode(bytes, self.uuid));
-        let expected = |header: &GroupHeader| header.at == at && header.durable == self.at;
-        let Some(header) = header.filter(expected) else { return Ok(None) };
-        let Some(items) = at.offset.checked_add(GROUP_HEADER) else { return Ok(None) };
-        let items = self.window.bytes(items, header.items_len)?;
-        Ok(items.is_some_and(|i| crc32c::crc32c(i) == header.items_crc).then_some(header))
+        Ok(header.filter(|header| header.at == at && header.durable == self.at))
     }
 
     fn next_segment_begins_here(&self) -> io::Result<bool> {

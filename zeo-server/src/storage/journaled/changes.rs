@@ -42,15 +42,15 @@ impl<D: Disk, I: Index> JournalStorage<D, I> {
         let mut walker = self.journal.walk(at);
         let mut bytes = 0;
         while at < end {
+            bytes += u64::from(walker.next_len().map_err(unreadable(at))?);
+            if bytes > MAX_WALK {
+                return Ok(Changes::TooMany);
+            }
             let group = walker.next().map_err(unreadable(at))?.ok_or_else(|| vanished(at))?;
             for item in group.items {
                 if let ControlFlow::Break(found) = walk.visit(item.map_err(|_| vanished(at))?) {
                     return Ok(found);
                 }
-            }
-            bytes += u64::from(group.end.offset - group.at.offset);
-            if bytes > MAX_WALK {
-                return Ok(Changes::TooMany);
             }
             at = group.end;
         }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use zeo_proto::{MAX_OBJECT, MAX_PAGE, Oid, Outcome, OutcomeQuery, Tid, TxnId};
+use zeo_proto::{MAX_META, MAX_OBJECT, MAX_PAGE, Oid, Outcome, OutcomeQuery, Tid, TxnId};
 
 use super::{Answers, Committer, JournalStorage, Oids};
 use crate::storage::disk::Disk;
@@ -235,8 +235,10 @@ fn check_size(commit: &Commit) -> Result<(), Refused> {
     let data = |record: &Record| record.data.as_ref().map_or(0, bytes::Bytes::len);
     let refs = |record: &Record| record.refs.as_ref().map_or(0, Vec::len);
     let fits = |record: &Record| data(record) <= MAX_OBJECT && refs(record) <= MAX_PAGE;
+    let meta = &commit.meta;
+    let meta = meta.user.len() + meta.description.len() + meta.extension.len();
     let all: usize = commit.records.iter().map(|record| data(record) + 8 * refs(record) + 40).sum();
-    if commit.records.iter().all(fits) && all <= MAX_TRANSACTION {
+    if meta <= MAX_META && commit.records.iter().all(fits) && all <= MAX_TRANSACTION {
         return Ok(());
     }
     Err(Refused::Failed("the transaction or one of its objects is too large".to_owned()))
