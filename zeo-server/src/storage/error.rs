@@ -5,7 +5,7 @@ use std::io;
 
 use zeo_proto::Tid;
 
-/// A storage could not be opened; nothing of it was changed.
+/// A storage could not be opened; no commit in it was changed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OpenError {

@@ -141,7 +141,8 @@ pub enum Operation {
     /// Reserve names for that many new objects, durably. Answer: [`Applied::Reserved`].
     ReserveOids(u32),
     /// What became of a transaction; fences it if it was not committed. Answer:
-    /// [`Applied::Outcome`].
+    /// [`Applied::Outcome`]; after a failed write, which may yet turn out to be durable,
+    /// [`Refused::Failed`] instead of "not committed".
     Outcome(OutcomeQuery),
 }
 

@@ -144,9 +144,9 @@ impl<F: DiskFile> Window<F> {
         }
         self.bytes.resize(in_memory(left.min(len.max(WINDOW))), 0);
         self.start = offset;
-        let read = file.read_at(&mut self.bytes, offset)?;
-        self.bytes.truncate(read);
-        Ok(self.holds(offset, len))
+        let read = file.read_at(&mut self.bytes, offset);
+        self.bytes.truncate(*read.as_ref().unwrap_or(&0));
+        read.map(|_| self.holds(offset, len))
     }
 }
 

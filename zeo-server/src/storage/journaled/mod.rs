@@ -192,8 +192,8 @@ impl<D: Disk, I: Index> Storage for JournalStorage<D, I> {
         let mut answers = Vec::new();
         while !operations.as_slice().is_empty() {
             if let Err(error) = self.make_room() {
-                let refused = |_| Err(Refused::Failed(error.to_string()));
-                answers.extend(operations.map(refused));
+                let refused = Refused::from(error);
+                answers.extend(operations.map(|_| Err(refused.clone())));
                 return answers;
             }
             let mut draft = Draft::new(self, &mut committer, unix_micros);

@@ -21,7 +21,6 @@ struct Replay<'a, I> {
     overlay: Overlay,
     indexer: Indexer,
     committer: Committer,
-    epoch: u64,
     settings: Settings,
 }
 
@@ -41,9 +40,8 @@ impl<D: Disk, I: Index> JournalStorage<D, I> {
         let checkpoint = usable_checkpoint(&opening, &mut index)?;
         let mut replay = Replay::new(&index, checkpoint, opening.uuid(), settings);
         replay.run(&opening)?;
-        let Replay { overlay, indexer, committer, epoch, .. } = replay;
-        let Checkpoint { last_group, end, tid, .. } = committer.latest;
-        let identity = Identity { uuid: opening.uuid(), epoch };
+        let Replay { overlay, indexer, committer, .. } = replay;
+        let Checkpoint { identity, last_group, end, tid, .. } = committer.latest;
         let journal = opening.settle(last_group, end, tid)?;
         tracing::info!(%identity, last_tid = %tid, "storage opened");
         Ok(Self {
@@ -83,7 +81,6 @@ impl<'a, I: Index> Replay<'a, I> {
             overlay: Overlay::default(),
             indexer: Indexer::new(checkpoint),
             committer: Committer { fences, oids, latest, milestone: latest.end },
-            epoch: latest.identity.epoch,
             settings,
         }
     }
@@ -119,22 +116,19 @@ impl<'a, I: Index> Replay<'a, I> {
                     queued.push(Queued::Entry(Entry::Revision(oid, tid, place)));
                 }
                 Item::Reserved(end) => self.committer.oids.reserved_to(end),
-                Item::Epoch(epoch) => self.set_epoch(epoch),
+                Item::Epoch(epoch) => self.committer.latest.identity.epoch = epoch,
             }
         }
         let appended = Appended { at: group.at, end: group.end, crc: group.crc };
         self.committer.follow(appended, last_tid);
         queued.extend(self.committer.milestone());
+        self.make_room()?;
         self.overlay.extend(queued);
-        Ok(self.make_room()?)
+        Ok(())
     }
 
-    fn set_epoch(&mut self, epoch: u64) {
-        self.epoch = epoch;
-        self.committer.latest.identity.epoch = epoch;
-    }
-
-    /// Keeps the overlay within its bound.
+    /// Keeps the overlay within its bound. The last group stays in it: that those before it are
+    /// durable is proven by the next, and the index must know nothing that is not.
     fn make_room(&mut self) -> Result<(), IndexError> {
         while self.overlay.len() >= self.settings.overlay_entries {
             let step = self.settings.index_step;
@@ -145,7 +139,7 @@ impl<'a, I: Index> Replay<'a, I> {
         Ok(())
     }
 
-    fn report_progress(&mut self, before: u32) {
+    fn report_progress(&self, before: u32) {
         let Checkpoint { end, tid, .. } = self.committer.latest;
         if end.segment != before {
             tracing::info!(segment = before, %tid, "read this far in the journal");
