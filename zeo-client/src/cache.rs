@@ -42,6 +42,7 @@ pub(crate) fn cache(max_bytes: usize) -> (Arc<Cache>, CacheWriter) {
         .weight_capacity(max_bytes as u64)
         .build()
         .expect("both capacities are given");
+    // Oids are given by the server, so nobody chooses them to collide; and a simulation repeats.
     let hasher = FixedState::default();
     let histories = Histories::with_options(options, Bytewise, hasher, DefaultLifecycle::default());
     let cache = Arc::new(Cache { histories });

@@ -1,27 +1,23 @@
 //! The blocking face: each call is a look into the cache, or one line over [`NonBlocking`].
 
-use std::fmt;
-use std::net::ToSocketAddrs;
-use std::process;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{fmt, mem, process};
 
-use zeo_proto::{Hello, Identity, Oid, Outcome, Tid};
+use zeo_proto::{Identity, Oid, Outcome, Tid};
 use zeo_reactor::{
-    Address, Deferred, DeferredSender, Driver, Executor, Handle, MioDriver, Reactor, ReactorThread,
-    deferred_on, is_blocking_forbidden,
+    Deferred, DeferredSender, Executor, Handle, Reactor, ReactorThread, StartError, deferred_on,
+    is_blocking_forbidden,
 };
 
-use crate::cache::cache;
-use crate::dispatcher::{Callbacks, Dispatcher, Invalidation, Subscription};
+use crate::dispatcher::{Callbacks, Invalidation, Subscription};
 use crate::error::{CallError, CommitError, ConnectError, InDoubt, LoadError};
-use crate::link::{Cx, Server, State};
+use crate::link::{Cx, State};
 use crate::nb::NonBlocking;
 use crate::options::Options;
 use crate::revision::Revision;
 use crate::shared::{Shared, Snapshot};
 use crate::transaction::Transaction;
-use crate::url::{self, Place};
 
 /// A connection to a database, with its cache: cheap to clone, shared by all threads.
 ///
@@ -48,6 +44,7 @@ pub struct Client {
     inner: Arc<Inner>,
 }
 
+/// What all clones have in common.
 struct Inner {
     shared: Arc<Shared>,
     handle: Handle<State>,
@@ -76,73 +73,32 @@ impl Client {
         Options::default()
     }
 
-    pub(crate) fn start(url: &str, options: Options) -> Result<Self, ConnectError> {
-        if is_blocking_forbidden() {
-            return Err(ConnectError::WouldDeadlock);
-        }
-        let (place, options) = url::parse(url, options)?;
-        let name = place.to_string();
-        let addresses = resolved(&place)?;
-        let start = |error: &dyn fmt::Display| ConnectError::Start(error.to_string());
-        let driver = MioDriver::new().map_err(|error| start(&error))?;
-        let (mut client, reactor) = Self::build(driver, &options, name, addresses, false)?;
-        let thread = ReactorThread::spawn("zeo-client", reactor).map_err(|error| start(&error))?;
-        if let Some(inner) = Arc::get_mut(&mut client.inner) {
-            inner.thread = Mutex::new(Some(thread));
-        }
-        let connected = client.send(|state, cx, sender| state.connect(cx, Some(sender)));
-        wait(connected).map(|()| client)
-    }
-
-    /// A client whose reactor somebody else drives: for simulations, where no thread is started.
-    /// Only [`nb`](Self::nb) is of use then, with [`Deferred::try_take`]; callbacks run in
-    /// [`deliver`](Self::deliver).
-    #[doc(hidden)]
-    pub fn on_driver(
-        driver: impl Driver + 'static,
-        options: &Options,
-        addresses: Vec<Address>,
-    ) -> Result<(Self, Reactor<State>), ConnectError> {
-        let name = format!("{addresses:?}");
-        let (client, mut reactor) = Self::build(driver, options, name, addresses, true)?;
-        reactor.with(|state, cx| state.connect(cx, None));
-        Ok((client, reactor))
-    }
-
-    /// Runs the callbacks that wait, on this thread, where no thread was started for them.
-    #[doc(hidden)]
-    pub fn deliver(&self) {
-        self.inner.shared.dispatcher.deliver();
-    }
-
-    fn build(
-        driver: impl Driver + 'static,
-        options: &Options,
-        name: String,
-        addresses: Vec<Address>,
-        threadless: bool,
-    ) -> Result<(Self, Reactor<State>), ConnectError> {
-        let mut hello = Hello::new(&options.storage)
-            .map_err(|error| ConnectError::Refused(format!("storage's name: {error}")))?;
-        hello.label.clone_from(&options.label);
-        hello.read_only = options.read_only;
-        let server = Server { name, addresses, hello, wait_timeout: options.wait_timeout };
-        let (cache, writer) = cache(options.cache_bytes);
-        let dispatcher = Arc::new(Dispatcher::new(threadless));
-        let callbacks = Arc::new(Callbacks(Arc::clone(&dispatcher)));
-        let shared = Arc::new(Shared::new(cache, dispatcher));
-        let state = State::new(Arc::clone(&shared), writer, server, options.call_timeout);
-        let reactor = Reactor::new(driver, state).private();
+    /// A client of a reactor, which nobody drives yet.
+    pub(crate) fn new(handle: Handle<State>, shared: Arc<Shared>, options: &Options) -> Self {
+        let callbacks = Arc::new(Callbacks(Arc::clone(&shared.dispatcher)));
         let inner = Inner {
             shared,
-            handle: reactor.handle(),
+            handle,
             callbacks,
             thread: Mutex::default(),
             read_only: options.read_only,
             attempts: options.attempts,
             process: process::id(),
         };
-        Ok((Self { inner: Arc::new(inner) }, reactor))
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// Starts the reactor in a thread of its own, which ends with this client.
+    pub(crate) fn run_reactor(&self, reactor: Reactor<State>) -> Result<(), StartError> {
+        let thread = ReactorThread::spawn("zeo-client", reactor)?;
+        *self.inner.thread() = Some(thread);
+        Ok(())
+    }
+
+    /// Runs the callbacks that wait, on this thread, where no thread was started for them.
+    #[doc(hidden)]
+    pub fn deliver(&self) {
+        self.inner.shared.dispatcher.deliver();
     }
 
     /// The newest revision of an object that this client knows of.
@@ -403,24 +359,36 @@ impl fmt::Debug for Client {
 }
 
 impl Inner {
-    /// Why nothing can be sent any more, if that is so.
+    /// Why nothing can be sent, if that is so.
     fn refusal(&self) -> Option<CallError> {
-        let forked = process::id() != self.process;
-        self.shared.ended().or_else(|| forked.then_some(CallError::Closed))
+        if self.is_forked() {
+            return Some(CallError::Closed);
+        }
+        let full = self.shared.dispatcher.is_full();
+        self.shared.ended().or_else(|| full.then_some(CallError::Busy))
     }
 
     fn close(&self) {
-        if process::id() != self.process {
-            return;
-        }
         self.shared.end(CallError::Closed);
+        let thread = self.thread().take();
+        if self.is_forked() {
+            // Its thread is the parent's: there is nobody to wait for.
+            return mem::forget(thread);
+        }
         if self.handle.call_from_thread(State::close).is_err() {
             self.handle.stop();
         }
         // Waits for the reactor, which waits for nobody. On its own thread, it only stops it.
-        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         drop(thread);
         self.shared.dispatcher.close();
+    }
+
+    fn is_forked(&self) -> bool {
+        process::id() != self.process
+    }
+
+    fn thread(&self) -> MutexGuard<'_, Option<ReactorThread<State>>> {
+        self.thread.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -452,18 +420,6 @@ fn may_block() -> Result<(), CallError> {
     if is_blocking_forbidden() { Err(CallError::WouldDeadlock) } else { Ok(()) }
 }
 
-fn wait<T, E: From<CallError>>(deferred: Deferred<Result<T, E>>) -> Result<T, E> {
+pub(crate) fn wait<T, E: From<CallError>>(deferred: Deferred<Result<T, E>>) -> Result<T, E> {
     deferred.wait().unwrap_or_else(|error| Err(CallError::from(error).into()))
-}
-
-/// Looks names up, which may take a while, on the caller's thread.
-fn resolved(place: &Place) -> Result<Vec<Address>, ConnectError> {
-    let (host, port) = match place {
-        Place::Unix(path) => return Ok(vec![Address::Unix(path.clone())]),
-        Place::Tcp(host, port) => (host, *port),
-    };
-    let failed = |reason: String| ConnectError::Resolve { host: host.clone(), reason };
-    let found = (host.as_str(), port).to_socket_addrs().map_err(|e| failed(e.to_string()))?;
-    let addresses: Vec<_> = found.map(Address::Tcp).collect();
-    if addresses.is_empty() { Err(failed("it has none".to_owned())) } else { Ok(addresses) }
 }

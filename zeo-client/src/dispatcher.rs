@@ -3,8 +3,8 @@
 //! The reactor puts invalidations and the callbacks of deferred results into a mailbox and never
 //! waits; the dispatcher thread takes them out in order. The mailbox is bounded: when invalidations
 //! gather faster than callbacks take them, all that wait become one that says *everything may have
-//! changed, up to this tid*, so nothing is lost silently. Callbacks of deferred results are as many
-//! as there are calls, which are bounded themselves.
+//! changed, up to this tid*, so nothing is lost silently. Callbacks of deferred results are never
+//! dropped; while too many wait, the client takes no new calls.
 //!
 //! The thread is started when the first subscription or callback is made. A client that is driven
 //! by a simulation starts none: its driver calls [`Dispatcher::deliver`].
@@ -12,6 +12,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread;
 
@@ -63,6 +64,8 @@ impl Invalidation {
 pub(crate) struct Dispatcher {
     mailbox: Mutex<Mailbox>,
     wake: Condvar,
+    /// Callbacks of deferred results that wait.
+    callbacks: AtomicUsize,
     /// Whether something else than a thread of our own delivers.
     driven: bool,
 }
@@ -119,7 +122,8 @@ impl Dispatcher {
     /// A dispatcher without a thread yet; `driven` when [`deliver`](Self::deliver) stands in for
     /// one.
     pub(crate) fn new(driven: bool) -> Self {
-        Self { mailbox: Mutex::default(), wake: Condvar::new(), driven }
+        let (mailbox, callbacks) = (Mutex::default(), AtomicUsize::new(0));
+        Self { mailbox, wake: Condvar::new(), callbacks, driven }
     }
 
     /// Has `callback` called with every invalidation from now on.
@@ -160,9 +164,15 @@ impl Dispatcher {
             drop(mailbox);
             return drop(callback);
         }
+        self.callbacks.fetch_add(1, Ordering::Relaxed);
         mailbox.queue.push_back(Item::Callback(callback));
         self.ensure_running(&mut mailbox);
         self.wake.notify_one();
+    }
+
+    /// Whether so many callbacks of deferred results wait that no more should be made.
+    pub(crate) fn is_full(&self) -> bool {
+        self.callbacks.load(Ordering::Relaxed) >= CALLBACKS_MAX
     }
 
     /// Makes what waits the last that is delivered.
@@ -189,7 +199,8 @@ impl Dispatcher {
     fn deliver_one(&self, item: Item) {
         match item {
             Item::Callback(callback) => {
-                let _ = guarded(callback);
+                self.callbacks.fetch_sub(1, Ordering::Relaxed);
+                guarded(callback);
             }
             Item::Invalidation(invalidation) => self.announce(&invalidation),
         }
@@ -288,6 +299,8 @@ fn guarded(call: impl FnOnce()) -> bool {
     result.is_ok()
 }
 
+/// Callbacks of deferred results that wait before new calls are refused.
+const CALLBACKS_MAX: usize = 65_536;
 /// Invalidations that wait at most, and oids that they name together.
 const INVALIDATIONS_MAX: usize = 1_024;
 const OIDS_MAX: usize = 1 << 20;

@@ -42,6 +42,7 @@
 
 mod cache;
 mod client;
+mod connect;
 mod dispatcher;
 mod error;
 mod link;

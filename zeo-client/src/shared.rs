@@ -36,8 +36,10 @@ pub(crate) struct Snapshot {
     pub(crate) generation: u64,
 }
 
-/// How often things happened.
+/// How often things happened. On cache lines of their own: they change with every load, and what
+/// lies beside them is read with every load.
 #[derive(Debug, Default)]
+#[repr(align(128))]
 pub(crate) struct Counters {
     pub(crate) hits: AtomicU64,
     pub(crate) misses: AtomicU64,
