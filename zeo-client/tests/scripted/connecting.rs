@@ -9,7 +9,7 @@ use crate::scene::{ADDRESS, Answer, Scene, UUID, tid, welcome};
 
 #[test]
 fn a_new_client_has_no_past_and_begins_at_the_servers_last_tid() {
-    let mut scene = Scene::unconnected(Client::options().label("web").storage("s"), &[ADDRESS]);
+    let mut scene = Scene::unconnected(&Client::options().label("web").storage("s"), &[ADDRESS]);
     let hello = scene.hello();
     assert_eq!((hello.storage(), hello.label.as_str()), ("s", "web"));
     assert_eq!((hello.known, hello.last_tid), (None, None));
@@ -32,13 +32,13 @@ fn a_client_that_returns_says_what_it_has() {
 #[test]
 fn addresses_are_tried_in_turn() {
     let addresses = ["127.0.0.1:1", "127.0.0.1:2", ADDRESS];
-    let mut scene = Scene::unconnected(Client::options(), &addresses);
+    let mut scene = Scene::unconnected(&Client::options(), &addresses);
     scene.until(|scene| scene.client.is_connected());
 }
 
 #[test]
 fn calls_made_before_there_is_a_connection_wait_for_it() {
-    let mut scene = Scene::unconnected(Client::options(), &[ADDRESS]);
+    let mut scene = Scene::unconnected(&Client::options(), &[ADDRESS]);
     let mut ping = scene.client.nb().ping();
     let call = scene.expect(&Call::Ping);
     scene.reply(call, Reply::Pong);
@@ -142,7 +142,7 @@ fn a_slow_server_that_answers_pings_is_not_given_up() {
 
 #[test]
 fn patience_ends_after_the_wait_timeout_and_returns_with_the_connection() {
-    let mut scene = Scene::with(Client::options().wait_timeout(Duration::from_secs(3)));
+    let mut scene = Scene::with(&Client::options().wait_timeout(Duration::from_secs(3)));
     let mut load = scene.client.nb().load(Oid::new(1));
     scene.message();
     scene.answer_with(Answer::Silence);

@@ -129,7 +129,7 @@ fn loads_in_flight_return_in_batches_of_the_same_moment() {
 
 #[test]
 fn a_load_that_takes_too_long_is_given_up_and_its_late_answer_remembered() {
-    let mut scene = Scene::with(Client::options().call_timeout(Duration::from_secs(1)));
+    let mut scene = Scene::with(&Client::options().call_timeout(Duration::from_secs(1)));
     let mut load = scene.client.nb().load(Oid::new(1));
     let (call, _) = scene.call();
     assert_eq!(scene.take(&mut load), Err(LoadError::Timeout));
@@ -181,11 +181,10 @@ fn a_large_batch_goes_out_in_pieces_of_which_some_are_in_flight() {
     scene.expect_nothing();
     for answered in 0..11 {
         let (call, asked) = calls.pop_front().unwrap();
-        match asked {
-            Call::LoadMany(_, oids) => {
-                reply_many(&mut scene, call, &vec![loaded(5, None); oids.len()], false);
-            }
-            _ => scene.reply_loaded(call, 5, None),
+        if let Call::LoadMany(_, oids) = asked {
+            reply_many(&mut scene, call, &vec![loaded(5, None); oids.len()], false);
+        } else {
+            scene.reply_loaded(call, 5, None);
         }
         if answered < 3 {
             calls.push_back(scene.call());

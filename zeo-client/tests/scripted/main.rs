@@ -1,6 +1,6 @@
 //! The client against a server that says exactly what a script makes it say, in a simulated world.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod closing;
 mod commits;

@@ -12,8 +12,11 @@ fn names_are_fetched_ahead_and_handed_out_in_order() {
     let call = scene.expect(&Call::NewOids(129));
     scene.expect_nothing();
     scene.reply(call, Reply::NewOids(Oid::new(1_000), 129));
-    assert_eq!(oids.each_mut().map(|oid| scene.take(oid)), [1_000, 1_001, 1_002].map(ok));
-    assert_eq!(scene.client.nb().new_oid().wait().unwrap(), ok(1_003), "without asking");
+    assert_eq!(
+        oids.each_mut().map(|oid| scene.take(oid)),
+        [1_000, 1_001, 1_002].map(|number| Ok(Oid::new(number)))
+    );
+    assert_eq!(scene.client.nb().new_oid().wait().unwrap(), Ok(Oid::new(1_003)), "without asking");
 }
 
 #[test]
@@ -22,13 +25,13 @@ fn the_pool_is_filled_before_it_is_empty() {
     let mut oid = scene.client.nb().new_oid();
     let call = scene.expect(&Call::NewOids(129));
     scene.reply(call, Reply::NewOids(Oid::new(1_000), 34));
-    assert_eq!(scene.take(&mut oid), ok(1_000));
+    assert_eq!(scene.take(&mut oid), Ok(Oid::new(1_000)));
     scene.expect_nothing();
-    assert_eq!(scene.client.nb().new_oid().wait().unwrap(), ok(1_001));
+    assert_eq!(scene.client.nb().new_oid().wait().unwrap(), Ok(Oid::new(1_001)));
     let call = scene.expect(&Call::NewOids(128));
     scene.reply(call, Reply::NewOids(Oid::new(2_000), 128));
     scene.flow();
-    assert_eq!(scene.client.nb().new_oid().wait().unwrap(), ok(2_000));
+    assert_eq!(scene.client.nb().new_oid().wait().unwrap(), Ok(Oid::new(2_000)));
 }
 
 #[test]
@@ -39,12 +42,12 @@ fn names_that_were_being_fetched_are_fetched_again_after_a_reconnect() {
     scene.cut();
     let call = scene.expect(&Call::NewOids(129));
     scene.reply(call, Reply::NewOids(Oid::new(1_000), 1));
-    assert_eq!(scene.take(&mut oid), ok(1_000));
+    assert_eq!(scene.take(&mut oid), Ok(Oid::new(1_000)));
 }
 
 #[test]
 fn who_waits_for_a_name_hears_of_a_failure() {
-    let mut scene = Scene::with(Client::options());
+    let mut scene = Scene::with(&Client::options());
     let mut oid = scene.client.nb().new_oid();
     let (call, _) = scene.call();
     scene.fail(call, Failure::Busy);
@@ -66,8 +69,4 @@ fn names_of_a_replaced_history_are_not_used() {
     scene.until(|scene| scene.client.is_connected());
     drop(scene.client.nb().new_oid());
     scene.expect(&Call::NewOids(129));
-}
-
-fn ok(number: u64) -> Result<Oid, CallError> {
-    Ok(Oid::new(number))
 }

@@ -138,7 +138,7 @@ fn a_server_that_stops_leaves_its_votes_in_doubt() {
 
 #[test]
 fn a_time_limit_leaves_a_vote_in_doubt_and_the_outcome_can_be_asked() {
-    let mut scene = Scene::with(Client::options().call_timeout(Duration::from_secs(1)));
+    let mut scene = Scene::with(&Client::options().call_timeout(Duration::from_secs(1)));
     let (mut commit, id, _) = send(&mut scene);
     let Err(CommitError::Unknown(doubt)) = scene.take(&mut commit) else { panic!() };
     assert_eq!(doubt, InDoubt::new(id, tid(10), 1));
@@ -150,7 +150,7 @@ fn a_time_limit_leaves_a_vote_in_doubt_and_the_outcome_can_be_asked() {
 
 #[test]
 fn without_a_connection_doubt_ends_with_patience() {
-    let mut scene = Scene::with(Client::options().wait_timeout(Duration::from_secs(3)));
+    let mut scene = Scene::with(&Client::options().wait_timeout(Duration::from_secs(3)));
     let (mut commit, id, _) = send(&mut scene);
     scene.answer_with(Answer::Silence);
     scene.cut();

@@ -39,23 +39,23 @@ pub(crate) const UUID: [u8; 16] = *b"one database....";
 impl Scene {
     /// A client that is connected to a database at tid 10.
     pub(crate) fn new() -> Self {
-        Self::with(Client::options())
+        Self::with(&Client::options())
     }
 
-    pub(crate) fn with(options: Options) -> Self {
+    pub(crate) fn with(options: &Options) -> Self {
         let mut scene = Self::unconnected(options, &[ADDRESS]);
         scene.until(|scene| scene.client.is_connected());
         scene.hello();
         scene
     }
 
-    pub(crate) fn unconnected(options: Options, addresses: &[&str]) -> Self {
+    pub(crate) fn unconnected(options: &Options, addresses: &[&str]) -> Self {
         let world = World::new(7);
         let mut server = Reactor::new(world.driver("server"), Script::new());
         server.with(|_, cx| cx.listen(&ADDRESS.parse().unwrap(), Played)).unwrap();
         let addresses = addresses.iter().map(|address| address.parse().unwrap()).collect();
         let driver = world.driver("client");
-        let (client, reactor) = Client::on_driver(driver, &options, addresses).unwrap();
+        let (client, reactor) = Client::on_driver(driver, options, addresses).unwrap();
         Self { client, world, reactor, server }
     }
 
