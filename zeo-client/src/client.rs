@@ -162,7 +162,8 @@ impl Client {
         }
     }
 
-    /// Commits a transaction; see [`Transaction::commit`].
+    /// Commits a transaction that this client, or a clone of it, began; see
+    /// [`Transaction::commit`].
     pub fn commit(&self, txn: Transaction) -> Result<Tid, CommitError> {
         may_block()?;
         wait(self.nb().commit(txn))
@@ -266,6 +267,11 @@ impl Client {
     /// once.
     pub fn close(&self) {
         self.inner.close();
+    }
+
+    /// Whether both are clones of one client.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.inner, &other.inner)
     }
 
     pub(crate) fn snapshot(&self) -> Snapshot {

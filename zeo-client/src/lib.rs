@@ -39,6 +39,24 @@
 //! The client connects again by itself. Loads stay in flight. A commit of which only a part was
 //! sent is sent again; one that may have been carried out is asked about, and made exactly once.
 //! After [`wait_timeout`](Options::wait_timeout) without a connection, what waits fails.
+//!
+//! A server is found to be silent while it is asked something: it is pinged after 30 s, and given
+//! up after 60.
+//!
+//! # Bounds
+//!
+//! | what | at most | when reached |
+//! |---|---|---|
+//! | [cache](Options::cache_bytes) | 64 MiB by default | what is used least goes |
+//! | different loads that are waited for | 262,144 | `Busy` |
+//! | batches that are waited for | 1,024; of each 8,192 objects are in flight | `Busy` |
+//! | other calls that are waited for | 65,536 of each kind | `Busy` |
+//! | commits that are waited for | 4,096 | `Busy` |
+//! | calls on their way to the reactor | 65,536 | `Busy` |
+//! | callbacks of results that wait | 65,536 | new calls get `Busy` |
+//! | invalidations that wait for callbacks | 1,024, or 1,048,576 objects | they become one: everything may have changed |
+//! | objects of one invalidation | 4,194,304 | everything is taken to have changed |
+//! | output that the server does not read | 1 MiB for commits, 256 MiB in all | commits wait; the connection is given up |
 
 mod cache;
 mod client;

@@ -6,7 +6,7 @@ use zeo_proto::{Oid, Outcome, Tid};
 use zeo_reactor::Deferred;
 
 use crate::client::Client;
-use crate::error::{CallError, CommitError, InDoubt, LoadError};
+use crate::error::{CallError, CommitError, InDoubt, LoadError, NotCommitted};
 use crate::link::{BatchRequest, State};
 use crate::revision::Revision;
 use crate::transaction::Transaction;
@@ -107,6 +107,10 @@ impl<'a> NonBlocking<'a> {
 
     /// See [`Transaction::commit`].
     pub fn commit(self, txn: Transaction) -> Deferred<Result<Tid, CommitError>> {
+        if !self.client.is_same(txn.client()) {
+            let why = NotCommitted::Refused("another client began this transaction".to_owned());
+            return self.client.ready(Err(why.into()));
+        }
         match txn.into_request() {
             (snapshot, None) => self.client.ready(Ok(snapshot.tid)),
             (_, Some(request)) => {

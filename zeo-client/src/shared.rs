@@ -1,6 +1,8 @@
 //! What a client's callers and its reactor have in common: the cache, the last tid, and whether
 //! there is a connection. Callers only look; the reactor is the one that changes it.
 
+use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
@@ -147,32 +149,40 @@ impl Shared {
 /// Names for new objects that were fetched ahead.
 #[derive(Debug, Default)]
 pub(crate) struct OidPool {
-    next: u64,
+    /// At most a few: more is fetched only when little is left.
+    runs: VecDeque<Range<u64>>,
     left: u64,
 }
 
 impl OidPool {
     /// The next name, if there is one.
     pub(crate) fn take(&mut self) -> Option<Oid> {
-        self.left = self.left.checked_sub(1)?;
-        let oid = Oid::new(self.next);
-        self.next += 1;
-        Some(oid)
+        while let Some(run) = self.runs.front_mut() {
+            if let Some(number) = run.next() {
+                self.left -= 1;
+                return Some(Oid::new(number));
+            }
+            self.runs.pop_front();
+        }
+        None
     }
 
-    /// Puts names in place of those that are left.
-    pub(crate) fn fill(&mut self, first: Oid, count: u32) {
-        (self.next, self.left) = (first.number(), count.into());
+    /// Adds names, counting up from the first.
+    pub(crate) fn add(&mut self, first: Oid, count: u32) {
+        let first = first.number();
+        let run = first..first.saturating_add(count.into());
+        self.left += run.end - run.start;
+        self.runs.push_back(run);
     }
 
-    /// Whether more should be fetched, while some are left.
+    /// Whether it is time to fetch more, which is so once while some are left.
     pub(crate) fn is_low(&self) -> bool {
         self.left == LOW
     }
 
     /// Forgets them all: another history may give the same names to others.
     pub(crate) fn clear(&mut self) {
-        self.left = 0;
+        *self = Self::default();
     }
 }
 
@@ -187,12 +197,20 @@ mod tests {
     fn the_pool_counts_up_and_ends() {
         let mut pool = OidPool::default();
         assert_eq!(pool.take(), None);
-        pool.fill(Oid::new(100), 2);
-        assert_eq!(pool.take(), Some(Oid::new(100)));
-        assert_eq!(pool.take(), Some(Oid::new(101)));
-        assert_eq!(pool.take(), None);
-        pool.fill(Oid::new(200), 2);
+        pool.add(Oid::new(100), 2);
+        pool.add(Oid::new(200), 1);
+        let taken: Vec<_> = std::iter::from_fn(|| pool.take()).map(Oid::number).collect();
+        assert_eq!(taken, [100, 101, 200]);
+        pool.add(Oid::new(300), 2);
         pool.clear();
+        assert_eq!(pool.take(), None);
+    }
+
+    #[test]
+    fn names_end_where_there_are_no_more_numbers() {
+        let mut pool = OidPool::default();
+        pool.add(Oid::new(u64::MAX - 1), 5);
+        assert_eq!(pool.take(), Some(Oid::new(u64::MAX - 1)));
         assert_eq!(pool.take(), None);
     }
 }

@@ -199,6 +199,10 @@ impl Transaction {
         drop(self);
     }
 
+    pub(crate) fn client(&self) -> &Client {
+        &self.client
+    }
+
     /// What is to be sent; `None` when there is nothing.
     pub(crate) fn into_request(self) -> (Snapshot, Option<CommitRequest>) {
         let Self { snapshot, meta, reads, writes, current, .. } = self;

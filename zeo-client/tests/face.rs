@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use zeo_client::{
-    CallError, Client, CommitError, ConnectError, LoadError, Oid, RunError, StoreError, Tid,
-    forbid_blocking,
+    CallError, Client, CommitError, ConnectError, LoadError, NotCommitted, Oid, RunError,
+    StoreError, Tid, forbid_blocking,
 };
 use zeo_server::{RunningServer, Server};
 
@@ -60,6 +60,18 @@ fn a_store_of_what_somebody_else_changed_is_a_conflict() {
     let Err(CommitError::Conflict(conflict)) = slow.commit() else { panic!() };
     assert_eq!((conflict.oid, conflict.read), (oid, read));
     assert!(conflict.committed > read);
+}
+
+#[test]
+fn a_transaction_is_committed_only_where_it_began() {
+    let server = server();
+    let (one, two) = (client(&server), client(&server));
+    let mut txn = one.begin().unwrap();
+    txn.store(Oid::ROOT, "data").unwrap();
+    assert!(matches!(two.commit(txn), Err(CommitError::NotCommitted(NotCommitted::Refused(_)))));
+    let mut txn = one.begin().unwrap();
+    txn.store(Oid::ROOT, "data").unwrap();
+    assert!(one.clone().commit(txn).is_ok());
 }
 
 #[test]

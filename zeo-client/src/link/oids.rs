@@ -49,7 +49,7 @@ impl State {
 
     pub(super) fn new_oids(&mut self, cx: &mut Cx, first: Oid, count: u32) {
         self.oids.fetching = false;
-        self.shared.oids().fill(first, count);
+        self.shared.oids().add(first, count);
         self.hand_out(cx);
         if !self.oids.waiters.is_empty() {
             self.fetch_oids(cx);

@@ -74,16 +74,16 @@ impl State {
                     return self.unanswered(cx, call, Asked::CatchUp);
                 }
                 self.evict_changed(through);
-                self.verified(cx, through);
+                self.verified(cx);
             }
             CatchUp::TooOld { through } => {
                 verification.changed = Change::Everything;
                 self.evict_changed(through);
-                self.verified(cx, through);
+                self.verified(cx);
             }
             CatchUp::NotOfThisHistory { through } => {
                 self.history_replaced(cx, through);
-                self.verified(cx, through);
+                self.verified(cx);
             }
         }
     }
@@ -98,7 +98,7 @@ impl State {
         tracing::warn!(?failure, "the server cannot say what changed: the cache is dropped");
         let through = verification.last_tid;
         self.history_replaced(cx, through);
-        self.verified(cx, through);
+        self.verified(cx);
     }
 
     /// Ends what is listed as changed, and goes on from `through`.
@@ -118,14 +118,13 @@ impl State {
         self.announce(through, change);
     }
 
-    /// Applies what was pushed during the verification, and sends what waits.
-    fn verified(&mut self, cx: &mut Cx, through: Tid) {
+    /// Applies what was pushed during the verification and is newer than its answer, and sends
+    /// what waits.
+    fn verified(&mut self, cx: &mut Cx) {
         let Phase::Verifying(conn, verification) = &mut self.phase else { return };
         let (conn, queued) = (*conn, std::mem::take(&mut verification.queued));
         for (tid, change) in queued {
-            if tid > through {
-                self.apply(tid, change);
-            }
+            self.apply(tid, change);
         }
         self.ready(cx, conn);
     }

@@ -31,7 +31,8 @@ fn the_pool_is_filled_before_it_is_empty() {
     let call = scene.expect(&Call::NewOids(128));
     scene.reply(call, Reply::NewOids(Oid::new(2_000), 128));
     scene.flow();
-    assert_eq!(scene.client.nb().new_oid().wait().unwrap(), Ok(Oid::new(2_000)));
+    let oids = [(); 33].map(|()| scene.client.nb().new_oid().wait().unwrap().unwrap());
+    assert_eq!((oids[31], oids[32]), (Oid::new(1_033), Oid::new(2_000)));
 }
 
 #[test]
