@@ -43,7 +43,7 @@ fn a1_the_client_ends_with_its_last_handle() {
 fn a3_an_invalidation_callback_may_call_the_client() {
     within_time(|| {
         let fixture = Fixture::new();
-        let (seen, sees) = mpsc::sync_channel(100);
+        let (tell, told) = mpsc::sync_channel(100);
         let (db, counter) = (fixture.stranger(), fixture.counter);
         db.load(counter).unwrap();
         let inner = db.clone();
@@ -53,10 +53,10 @@ fn a3_an_invalidation_callback_may_call_the_client() {
             let mut txn = inner.begin().unwrap();
             txn.create("noted").unwrap();
             txn.commit().unwrap();
-            seen.send(number(&data)).unwrap();
+            tell.send(number(&data)).unwrap();
         });
         increment(&fixture.db, counter);
-        assert_eq!(sees.recv_timeout(Duration::from_secs(20)), Ok(1));
+        assert_eq!(told.recv_timeout(Duration::from_secs(20)), Ok(1));
         drop(subscription);
     });
 }

@@ -38,6 +38,7 @@ mod load;
 mod oids;
 mod outgoing;
 mod recent;
+#[cfg_attr(not(feature = "sim"), expect(unreachable_pub, reason = "public to simulations only"))]
 mod rules;
 mod server;
 mod session;

@@ -142,18 +142,13 @@ impl Server {
 
     /// Gives waiting loads to the stage, as many jobs as it has threads.
     fn pump_loads(&mut self, cx: &mut Context<Self>, id: DatabaseId) {
-        let (threads, rules) = (self.limits.load_threads, self.rules);
+        let threads = self.limits.load_threads;
         let database = self.databases.at_mut(id);
         while database.loads.jobs < threads && !database.loads.waiting.is_empty() {
             let share = database.loads.waiting.len().div_ceil(threads).min(LOADS_PER_JOB);
             let job: Vec<Wanted> = database.loads.waiting.drain(..share).collect();
             let names = job.iter().map(|wanted| (wanted.oid, wanted.before)).collect();
-            let storage = Arc::clone(&database.storage);
-            let as_of = if rules.load_only_published {
-                database.published
-            } else {
-                storage.last_tid()
-            };
+            let (storage, as_of) = (Arc::clone(&database.storage), database.published);
             let work = move || load_all(&*storage, names, as_of);
             let then = move |server: &mut Self, cx: &mut Context<Self>, results| {
                 server.loaded(cx, id, as_of, (job, results));
@@ -264,7 +259,7 @@ impl Server {
 /// Ends a revision at the first commit that its load did not see; `None` where the reader asked for
 /// something newer than was found and has to be served by another load.
 fn seal(database: &Database, wanted: &Wanted, as_of: Tid, found: Found) -> Option<Found> {
-    if database.published <= as_of {
+    if database.published == as_of {
         return Some(found);
     }
     let end = match database.recent.first_after(wanted.oid, as_of) {

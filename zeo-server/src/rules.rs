@@ -5,14 +5,12 @@
 pub struct Rules {
     /// A loaded revision is ended at the first commit that its load did not see.
     pub seal: bool,
-    /// A load sees what is published, not what is merely durable.
-    pub load_only_published: bool,
     /// Everybody else hears of a commit.
     pub invalidate: bool,
 }
 
 impl Default for Rules {
     fn default() -> Self {
-        Self { seal: true, load_only_published: true, invalidate: true }
+        Self { seal: true, invalidate: true }
     }
 }

@@ -217,7 +217,7 @@ pub(crate) fn connect(server: &RunningServer) -> TcpStream {
 
 /// Reads once; whether there was anything before the end.
 fn receive(stream: &mut TcpStream, machine: &mut ClientConnection) -> bool {
-    let mut buffer = [0; 65536];
+    let mut buffer = [0; 4096];
     match stream.read(&mut buffer) {
         Ok(0) => false,
         Ok(count) => {

@@ -1,0 +1,95 @@
+//! Whole systems on one thread under virtual time: a server on a journal over a simulated disk,
+//! clients that come and go, links that break, power that fails, all from one seed.
+//!
+//! A failure names its seed; `ZEO_SEED=N cargo test -p zeo-tests --test simulation replay` runs
+//! that one again.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::wildcard_enum_match_arm,
+    reason = "a test fails by panicking"
+)]
+
+mod model;
+mod system;
+mod task;
+mod watcher;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use zeo_server::Rules;
+
+use system::{Faults, System};
+
+#[test]
+fn loads_and_commits_agree_with_the_model() {
+    run_seeds(0..SEEDS, Faults::None);
+}
+
+#[test]
+fn connections_that_break_cost_nothing() {
+    run_seeds(10_000..10_000 + SEEDS, Faults::Links);
+}
+
+#[test]
+fn servers_and_clients_that_die_cost_nothing_that_was_acknowledged() {
+    run_seeds(20_000..20_000 + SEEDS, Faults::Deaths);
+}
+
+#[test]
+fn the_same_seed_goes_the_same_way() {
+    for seed in 30_000..30_005 {
+        let [first, second] = [(); 2].map(|()| System::run(seed, Faults::Deaths, Rules::default()));
+        assert_eq!(first, second, "seed {seed}");
+    }
+}
+
+/// Runs the seed in `ZEO_SEED`, for looking at a failure.
+#[test]
+fn replay() {
+    let Ok(seed) = std::env::var("ZEO_SEED") else { return };
+    let seed = seed.parse().expect("ZEO_SEED is a number");
+    for faults in [Faults::None, Faults::Links, Faults::Deaths] {
+        System::run(seed, faults, Rules::default());
+    }
+}
+
+#[test]
+fn leaving_out_the_seal_is_noticed() {
+    is_noticed(Rules { seal: false, ..Rules::default() });
+}
+
+#[test]
+fn leaving_out_invalidations_is_noticed() {
+    is_noticed(Rules { invalidate: false, ..Rules::default() });
+}
+
+fn run_seeds(seeds: std::ops::Range<u64>, faults: Faults) {
+    for seed in seeds {
+        let run = || System::run(seed, faults, Rules::default());
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(run)) {
+            let again = "cargo test -p zeo-tests --test simulation replay";
+            eprint(&format!("seed {seed} fails ({faults:?}): ZEO_SEED={seed} {again}"));
+            std::panic::resume_unwind(panic);
+        }
+    }
+}
+
+/// With a rule left out, some seed must fail.
+fn is_noticed(rules: Rules) {
+    let quiet = std::panic::take_hook();
+    std::panic::set_hook(Box::new(|_| ()));
+    let found = (0..SEEDS * 5).find(|&seed| {
+        catch_unwind(AssertUnwindSafe(|| System::run(seed, Faults::None, rules))).is_err()
+    });
+    std::panic::set_hook(quiet);
+    assert!(found.is_some(), "nothing was noticed: {rules:?}");
+}
+
+#[expect(clippy::print_stderr, reason = "the seed is what somebody who reads a failure needs")]
+fn eprint(line: &str) {
+    eprintln!("{line}");
+}
+
+const SEEDS: u64 = 150;

@@ -1,0 +1,265 @@
+//! The whole system of a simulation: hosts, what befalls them, and the end, where all is compared.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use zeo_client::{Client, LoadError, State};
+use zeo_proto::{Oid, Tid};
+use zeo_reactor::sim::{Turns, World};
+use zeo_reactor::{Address, Reactor};
+use zeo_server::storage::disk::{Random, SimDisk};
+use zeo_server::storage::index::MapIndex;
+use zeo_server::storage::{JournalStorage, Settings, Storage};
+use zeo_server::{Limits, Rules, Server};
+
+use crate::model::{History, Record};
+use crate::task::{OBJECTS, Task};
+use crate::watcher::Watcher;
+
+/// What goes wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Faults {
+    /// Nothing but delay and fragmentation.
+    None,
+    /// Connections break, and links are silent for a while.
+    Links,
+    /// That, and power fails, servers and clients die.
+    Deaths,
+}
+
+/// What a run came to: two of one seed are equal.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Summary {
+    trace_hash: u64,
+    last_tid: Tid,
+    transactions: usize,
+}
+
+/// One server, its disk, and its clients.
+pub(crate) struct System {
+    world: World,
+    random: Random,
+    rules: Rules,
+    disk: SimDisk,
+    index: MapIndex,
+    server: Option<(Arc<dyn Storage>, Reactor<Server>)>,
+    guests: Vec<Guest>,
+    watcher: Reactor<Watcher>,
+    record: Record,
+    born: u32,
+}
+
+/// A client on a host of its own.
+struct Guest {
+    host: String,
+    client: Client,
+    reactor: Reactor<State>,
+    tasks: Vec<Task>,
+}
+
+impl System {
+    /// Runs a whole life, checks everything, and says what it came to.
+    pub(crate) fn run(seed: u64, faults: Faults, rules: Rules) -> Summary {
+        let mut system = Self::new(seed, rules);
+        let mut steps = 0;
+        while !system.is_done() {
+            match steps {
+                0..FAULTY_STEPS if faults != Faults::None => system.misfortune(faults),
+                FAULTY_STEPS => system.heal(),
+                _ => {}
+            }
+            system.step();
+            steps += 1;
+            assert!(steps < MOST_STEPS, "not everything is answered after {steps} steps");
+        }
+        system.settle()
+    }
+
+    fn new(seed: u64, rules: Rules) -> Self {
+        let mut random = Random::new(seed);
+        let world = World::new(seed);
+        let mut system = Self {
+            watcher: Watcher::start(&world, &address()),
+            world,
+            disk: SimDisk::new(random.next_u64()),
+            random,
+            rules,
+            index: MapIndex::default(),
+            server: None,
+            guests: Vec::new(),
+            record: Record::default(),
+            born: 0,
+        };
+        system.start_server();
+        for _ in 0..GUESTS {
+            let guest = system.guest();
+            system.guests.push(guest);
+        }
+        system
+    }
+
+    fn start_server(&mut self) {
+        let index = self.index.clone();
+        let storage = JournalStorage::open(self.disk.clone(), || Ok(index), SETTINGS, [7; 16]);
+        let storage: Arc<dyn Storage> = Arc::new(storage.unwrap());
+        // Half of the lives answer most loads from the storage, where they take time.
+        let hot_bytes = if self.random.below(2) == 0 { 0 } else { 1 << 20 };
+        let (reactor, _) = Server::builder()
+            .storage("main", Arc::clone(&storage))
+            .listen(address())
+            .limits(Limits { hot_bytes, ..Limits::default() })
+            .rules(self.rules)
+            .build(self.world.driver(SERVER))
+            .unwrap();
+        self.server = Some((storage, reactor));
+    }
+
+    /// The power of the server's machine fails; it comes back with what was synced.
+    fn kill_server(&mut self) {
+        self.server = None;
+        self.disk.crash();
+        self.index.crash(&mut self.random);
+    }
+
+    fn guest(&mut self) -> Guest {
+        self.born += 1;
+        let host = format!("client {}", self.born);
+        let options = Client::options().wait_timeout(PATIENCE);
+        let (client, reactor) =
+            Client::on_driver(self.world.driver(&host), &options, vec![address()]).unwrap();
+        let task = |number| Task::new(format!("{host}, task {number}"), TRANSACTIONS);
+        Guest { client, reactor, tasks: (0..TASKS).map(task).collect(), host }
+    }
+
+    fn is_done(&self) -> bool {
+        self.guests.iter().all(|guest| guest.tasks.iter().all(Task::is_done))
+    }
+
+    /// One step of the world, and whatever it made possible; `false` when the world is idle.
+    fn step(&mut self) -> bool {
+        if self.server.is_none() && self.random.below(50) == 0 {
+            self.start_server();
+        }
+        let mut reactors: Vec<&mut dyn Turns> = Vec::new();
+        reactors.extend(self.server.iter_mut().map(|(_, reactor)| reactor as &mut dyn Turns));
+        reactors.extend(self.guests.iter_mut().map(|guest| &mut guest.reactor as &mut dyn Turns));
+        reactors.push(&mut self.watcher);
+        let stirred = self.world.step(&mut reactors).unwrap();
+        for Guest { client, tasks, .. } in &mut self.guests {
+            for task in tasks {
+                task.go_on(client, &mut self.random, &mut self.record);
+            }
+        }
+        stirred
+    }
+
+    fn misfortune(&mut self, faults: Faults) {
+        let deadly = if faults == Faults::Deaths { 2 } else { 0 };
+        let which = usize::try_from(self.random.below(GUESTS)).unwrap();
+        match self.random.below(2_000) {
+            0..6 => drop(self.world.reset(SERVER, &self.guests[which].host)),
+            6..9 => drop(self.world.half_open(SERVER, &self.guests[which].host)),
+            9..12 => self.world.cut(SERVER, &self.guests[which].host),
+            12..20 => self.heal(),
+            20..22 if deadly > 0 => self.kill_server(),
+            22..23 if deadly > 0 => self.replace_guest(which),
+            _ => {}
+        }
+    }
+
+    fn heal(&self) {
+        for guest in &self.guests {
+            self.world.heal(SERVER, &guest.host);
+        }
+    }
+
+    fn replace_guest(&mut self, which: usize) {
+        let newcomer = self.guest();
+        let Guest { tasks, reactor, .. } = std::mem::replace(&mut self.guests[which], newcomer);
+        drop(reactor);
+        for task in tasks {
+            task.died(&mut self.record);
+        }
+    }
+
+    /// Lets everything come to rest, and compares it.
+    fn settle(mut self) -> Summary {
+        self.heal();
+        if self.server.is_none() {
+            self.start_server();
+        }
+        let start = self.world.now();
+        while self.step() {
+            assert!(self.world.now() - start < REST, "it does not come to rest");
+        }
+        for guest in &self.guests {
+            drop(guest.client.nb().ping());
+        }
+        while self.step() {
+            assert!(self.world.now() - start < REST, "it does not come to rest");
+        }
+        assert!(self.is_at_rest(), "it rests, but not every client has seen the last commit");
+        let (storage, _) = self.server.as_ref().unwrap();
+        let history = History::of(&**storage, oids());
+        history.check(&self.record);
+        self.check_caches(&history);
+        self.watcher.shared().check(&history);
+        Summary {
+            trace_hash: self.world.trace_hash(),
+            last_tid: history.last_tid(),
+            transactions: self.record.fates.len(),
+        }
+    }
+
+    fn is_at_rest(&self) -> bool {
+        let (storage, _) = self.server.as_ref().unwrap();
+        let last_tid = storage.last_tid();
+        self.guests.iter().all(|guest| guest.client.last_tid() == last_tid)
+    }
+
+    /// At rest, what a client reads without asking anybody is what the server has.
+    fn check_caches(&self, history: &History) {
+        for Guest { client, host, .. } in &self.guests {
+            for oid in oids() {
+                let Some(answer) = client.nb().load(oid).try_take() else { continue };
+                let cached = match answer.unwrap() {
+                    Ok(revision) => Some((revision.tid, revision.data)),
+                    Err(LoadError::NotFound(_)) => None,
+                    Err(error) => panic!("{error}"),
+                };
+                let truth = history.at(oid, Tid::MAX).map(|(tid, data)| (tid, data.clone()));
+                assert_eq!(cached, truth, "{oid} in the cache of {host}");
+            }
+        }
+    }
+}
+
+fn oids() -> impl Iterator<Item = Oid> {
+    (1..=OBJECTS).map(Oid::new)
+}
+
+fn address() -> Address {
+    "10.0.0.1:8100".parse().unwrap()
+}
+
+const SERVER: &str = "server";
+const GUESTS: u64 = 3;
+const TASKS: u32 = 3;
+/// Transactions of each task.
+const TRANSACTIONS: u32 = 12;
+/// Misfortune ends after so many steps, so that every run can come to its end.
+const FAULTY_STEPS: u64 = 30_000;
+const MOST_STEPS: u64 = 1_000_000;
+/// A silent link makes virtual time fly; nobody gives up meanwhile.
+const PATIENCE: Duration = Duration::from_hours(24);
+/// When nothing new is begun, everything is at rest after this time at most.
+const REST: Duration = Duration::from_mins(10);
+/// So small that a run crosses segments and waits for the index.
+const SETTINGS: Settings = Settings {
+    segment_bytes: 8 << 10,
+    group_bytes: 4 << 10,
+    overlay_entries: 64,
+    checkpoint_entries: 32,
+    index_step: 16,
+    fences: 64,
+};
