@@ -69,6 +69,10 @@ impl Factory<Server> for NativeFactory {
         server.arrived(cx, conn, event);
     }
 
+    fn output_drained(&mut self, server: &mut Server, cx: &mut Context<Server>, conn: ConnId) {
+        server.advance_lane(cx, conn);
+    }
+
     fn connection_lost(
         &mut self,
         server: &mut Server,

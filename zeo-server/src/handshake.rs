@@ -6,6 +6,8 @@ use zeo_proto::{Hello, MAX_FRAME, Refusal, RefusalReason, Welcome};
 use zeo_reactor::{ConnId, Context};
 
 use crate::database::DatabaseId;
+use crate::lane::Lane;
+use crate::load::UNCONGESTED;
 use crate::server::{Server, peer};
 use crate::session::Session;
 
@@ -22,7 +24,7 @@ impl Server {
         self.greeted.insert(conn, timer);
         let max = self.limits.output_bytes;
         if let Some(transport) = cx.transport(conn) {
-            transport.set_output_limits(max / 4, max);
+            transport.set_output_limits(UNCONGESTED, max);
         }
     }
 
@@ -90,6 +92,7 @@ impl Server {
             peer,
             read_only: hello.read_only,
             calls_in_flight: 0,
+            lane: Lane::default(),
             transactions: BTreeMap::new(),
             leaving: false,
         };

@@ -33,6 +33,7 @@ mod connection;
 mod database;
 mod handshake;
 mod hot;
+mod lane;
 mod limits;
 mod load;
 mod oids;

@@ -6,81 +6,33 @@
 //! is *sealed*, its revision ended at the first commit of that object that the load did not see,
 //! and a reader who asked for what is newest gets another load instead.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
-use zeo_proto::{Failure, Loaded, MAX_BATCH, MAX_FRAME, Oid, Reply, ServerMessage, Tid, Validity};
-use zeo_reactor::{Context, JobPanicked};
+use bytes::Bytes;
+use zeo_proto::{Failure, Loaded, MAX_BATCH, Oid, Reply, ServerMessage, Tid, Validity};
+use zeo_reactor::{ConnId, Context, JobPanicked};
 
 use crate::database::{Database, DatabaseId};
+use crate::lane::{Answer, Outgoing, Page, Target, Wanted};
 use crate::outgoing::send;
 use crate::recent::Since;
 use crate::server::Server;
 use crate::session::Caller;
 use crate::storage::{Found, Storage, StorageError};
 
-/// What an answered load says.
-type Answer = Result<Found, Failure>;
-
-/// What a job of the load stage found, in the order of what was wanted.
+/// What a job of the load stage found, in the order of what was wanted; the last may be missing.
 type Results = Vec<Result<Found, StorageError>>;
 
 /// Loads of one database that wait for a thread of the load stage.
 ///
-/// Bounded by the calls in flight of all sessions. A thread takes what has gathered while it was
+/// Bounded by what the sessions' lanes let through. A thread takes what has gathered while it was
 /// busy, so that a hand-over between threads is paid once for many loads.
 #[derive(Debug, Default)]
 pub(crate) struct LoadQueue {
     waiting: VecDeque<Wanted>,
     /// Jobs in the stage now; at most one a thread.
     jobs: usize,
-    batches: BTreeMap<BatchId, Batch>,
-    next_batch: BatchId,
-}
-
-/// One object that somebody waits for.
-#[derive(Debug)]
-struct Wanted {
-    oid: Oid,
-    before: Tid,
-    target: Target,
-}
-
-/// Where a loaded object goes.
-#[derive(Debug, Clone, Copy)]
-enum Target {
-    /// It is the answer to this call.
-    Call(Caller),
-    /// It is one of many, at this place in the batch.
-    Batch(BatchId, usize),
-}
-
-type BatchId = u64;
-
-/// The answer to a `LoadMany`, as far as it is there.
-#[derive(Debug)]
-struct Batch {
-    caller: Caller,
-    answers: Vec<Option<Answer>>,
-    missing: usize,
-}
-
-impl LoadQueue {
-    fn begin_batch(&mut self, batch: Batch) -> BatchId {
-        let id = self.next_batch;
-        self.next_batch += 1;
-        self.batches.insert(id, batch);
-        id
-    }
-
-    /// Puts an answer in its place; the batch comes back when it was the last.
-    fn fill(&mut self, id: BatchId, place: usize, answer: Answer) -> Option<Batch> {
-        let batch = self.batches.get_mut(&id)?;
-        *batch.answers.get_mut(place)? = Some(answer);
-        batch.missing -= 1;
-        if batch.missing == 0 { self.batches.remove(&id) } else { None }
-    }
 }
 
 impl Server {
@@ -91,13 +43,9 @@ impl Server {
         oid: Oid,
         before: Tid,
     ) {
-        let Some(id) = self.database_of(caller.conn) else { return };
-        if let Some(found) = self.load_hot(id, oid, before) {
-            return self.answer(cx, caller, Ok(found));
-        }
-        let wanted = Wanted { oid, before, target: Target::Call(caller) };
-        self.databases.at_mut(id).loads.waiting.push_back(wanted);
-        self.pump_loads(cx, id);
+        let Some(session) = self.sessions.get_mut(&caller.conn) else { return };
+        session.lane.push(Wanted { oid, before, target: Target::Call(caller) });
+        self.advance_lane(cx, caller.conn);
     }
 
     pub(crate) fn load_many(
@@ -108,36 +56,55 @@ impl Server {
         oids: Vec<Oid>,
     ) {
         debug_assert!(oids.len() <= MAX_BATCH, "the codec checks it");
-        let Some(id) = self.database_of(caller.conn) else { return };
-        let answers: Vec<Option<Answer>> =
-            oids.iter().map(|&oid| self.load_hot(id, oid, before).map(Ok)).collect();
-        let absent: Vec<(usize, Oid)> = (0..)
-            .zip(oids)
-            .zip(&answers)
-            .filter_map(|(wanted, answer)| answer.is_none().then_some(wanted))
-            .collect();
-        if absent.is_empty() {
-            return self.answer_many(cx, caller, answers.into_iter().flatten());
+        if oids.is_empty() {
+            return self.reply(cx, caller, Reply::LoadedMany(Vec::new(), false));
         }
-        let loads = &mut self.databases.at_mut(id).loads;
-        let batch = loads.begin_batch(Batch { caller, answers, missing: absent.len() });
-        loads.waiting.extend(absent.into_iter().map(|(place, oid)| Wanted {
-            oid,
-            before,
-            target: Target::Batch(batch, place),
-        }));
-        self.pump_loads(cx, id);
+        let Some(session) = self.sessions.get_mut(&caller.conn) else { return };
+        session.lane.push_batch(caller, before, oids);
+        self.advance_lane(cx, caller.conn);
     }
 
-    /// The current revision from memory, if that is what the reader wants.
-    fn load_hot(&mut self, id: DatabaseId, oid: Oid, before: Tid) -> Option<Found> {
-        let database = self.databases.at_mut(id);
-        database.counters.loads += 1;
-        let record = database.hot.find(oid, before)?;
-        let validity = Validity { serial: record.serial, end: None };
-        let found = Found::Revision(validity, record.data.clone());
-        database.counters.hot_loads += 1;
-        Some(found)
+    /// Answers or begins the loads that a session waits for, as long as its peer takes in what is
+    /// sent to it; called again when that, or the number of its loads in the stage, has changed.
+    pub(crate) fn advance_lane(&mut self, cx: &mut Context<Self>, conn: ConnId) {
+        let Some(id) = self.database_of(conn) else { return };
+        let mut begun = false;
+        while cx.transport(conn).is_some_and(|transport| transport.output_len() < CONGESTED) {
+            let Some(session) = self.sessions.get_mut(&conn) else { break };
+            if let Some(outgoing) = session.lane.pop_outgoing() {
+                self.send_outgoing(cx, outgoing);
+                continue;
+            }
+            let Some(wanted) = session.lane.next() else { break };
+            let database = self.databases.at_mut(id);
+            if let Some(found) = load_hot(database, &wanted) {
+                session.lane.answered(wanted.target, Ok(found));
+                continue;
+            }
+            session.lane.sent();
+            database.loads.waiting.push_back(wanted);
+            begun = true;
+        }
+        if begun {
+            self.pump_loads(cx, id);
+        }
+    }
+
+    fn send_outgoing(&mut self, cx: &mut Context<Self>, outgoing: Outgoing) {
+        match outgoing {
+            Outgoing::Found(caller, found) => {
+                let (loaded, data) = found.into_outgoing();
+                self.reply_with(cx, caller, Reply::Loaded(loaded), &data);
+            }
+            Outgoing::Page(caller, Page { loaded, data }, true) => {
+                let message = ServerMessage::Reply(caller.call, Reply::LoadedMany(loaded, true));
+                send(cx, caller.conn, &message, &data.into());
+            }
+            Outgoing::Page(caller, Page { loaded, data }, false) => {
+                self.reply_with(cx, caller, Reply::LoadedMany(loaded, false), &data.into());
+            }
+            Outgoing::Failed(caller, failure) => self.fail(cx, caller, failure),
+        }
     }
 
     /// Gives waiting loads to the stage, as many jobs as it has threads.
@@ -149,7 +116,7 @@ impl Server {
             let job: Vec<Wanted> = database.loads.waiting.drain(..share).collect();
             let names = job.iter().map(|wanted| (wanted.oid, wanted.before)).collect();
             let (storage, as_of) = (Arc::clone(&database.storage), database.published);
-            let work = move || load_all(&*storage, names, as_of);
+            let work = move || load_some(&*storage, names, as_of);
             let then = move |server: &mut Self, cx: &mut Context<Self>, results| {
                 server.loaded(cx, id, as_of, (job, results));
             };
@@ -169,22 +136,27 @@ impl Server {
         self.databases.at_mut(id).loads.jobs -= 1;
         match results {
             Ok(results) => {
-                for (wanted, result) in job.into_iter().zip(results) {
-                    self.seal_and_deliver(cx, id, as_of, (wanted, result));
+                let mut job = job.into_iter();
+                // The results first: where they end, the job's next load must not be taken.
+                for (result, wanted) in results.into_iter().zip(job.by_ref()) {
+                    self.seal_and_return(cx, id, as_of, (wanted, result));
+                }
+                for wanted in job.rev() {
+                    self.undone(cx, wanted);
                 }
             }
             Err(panicked) => {
                 tracing::error!("a load panicked: {panicked}");
                 for wanted in job {
                     let failure = Failure::StorageFailed("the load panicked".to_owned());
-                    self.deliver(cx, id, wanted.target, Err(failure));
+                    self.returned(cx, wanted.target, Err(failure));
                 }
             }
         }
         self.pump_loads(cx, id);
     }
 
-    fn seal_and_deliver(
+    fn seal_and_return(
         &mut self,
         cx: &mut Context<Self>,
         id: DatabaseId,
@@ -204,56 +176,33 @@ impl Server {
         if let Ok(Found::Revision(Validity { serial, end: None }, data)) = &answer {
             database.hot.insert(wanted.oid, *serial, data);
         }
-        self.deliver(cx, id, wanted.target, answer);
+        self.returned(cx, wanted.target, answer);
     }
 
-    fn deliver(&mut self, cx: &mut Context<Self>, id: DatabaseId, target: Target, answer: Answer) {
-        match target {
-            Target::Call(caller) => self.answer(cx, caller, answer),
-            Target::Batch(batch, place) => {
-                let loads = &mut self.databases.at_mut(id).loads;
-                if let Some(batch) = loads.fill(batch, place, answer) {
-                    self.answer_many(cx, batch.caller, batch.answers.into_iter().flatten());
-                }
-            }
-        }
+    /// A load came back from the stage: there is room for another of its session.
+    fn returned(&mut self, cx: &mut Context<Self>, target: Target, answer: Answer) {
+        let conn = target.caller().conn;
+        let Some(session) = self.sessions.get_mut(&conn) else { return };
+        session.lane.returned(target, answer);
+        self.advance_lane(cx, conn);
     }
 
-    fn answer(&mut self, cx: &mut Context<Self>, caller: Caller, answer: Answer) {
-        match answer {
-            Ok(found) => {
-                let (loaded, data) = outgoing(found);
-                self.reply_with(cx, caller, Reply::Loaded(loaded), &data);
-            }
-            Err(failure) => self.fail(cx, caller, failure),
-        }
+    /// The job had enough with what it loaded before this one.
+    fn undone(&mut self, cx: &mut Context<Self>, wanted: Wanted) {
+        let conn = wanted.target.caller().conn;
+        let Some(session) = self.sessions.get_mut(&conn) else { return };
+        session.lane.undone(wanted);
+        self.advance_lane(cx, conn);
     }
+}
 
-    /// Answers a batch, in pages that each fit a frame; one failure fails it whole.
-    fn answer_many(
-        &mut self,
-        cx: &mut Context<Self>,
-        caller: Caller,
-        answers: impl Iterator<Item = Answer>,
-    ) {
-        let found: Result<Vec<Found>, Failure> = answers.collect();
-        let found = match found {
-            Ok(found) => found,
-            Err(failure) => return self.fail(cx, caller, failure),
-        };
-        let mut page = (Vec::with_capacity(found.len()), BytesMut::new());
-        for found in found {
-            let (loaded, data) = outgoing(found);
-            if page.1.len() + data.len() > PAGE_BYTES && !page.0.is_empty() {
-                let (head, tail) = core::mem::take(&mut page);
-                let message = ServerMessage::Reply(caller.call, Reply::LoadedMany(head, true));
-                send(cx, caller.conn, &message, &tail.freeze());
-            }
-            page.0.push(loaded);
-            page.1.extend_from_slice(&data);
-        }
-        self.reply_with(cx, caller, Reply::LoadedMany(page.0, false), &page.1.freeze());
-    }
+/// The current revision from memory, if that is what the reader wants.
+fn load_hot(database: &mut Database, wanted: &Wanted) -> Option<Found> {
+    database.counters.loads += 1;
+    let record = database.hot.find(wanted.oid, wanted.before)?;
+    database.counters.hot_loads += 1;
+    let validity = Validity { serial: record.serial, end: None };
+    Some(Found::Revision(validity, record.data.clone()))
 }
 
 /// Ends a revision at the first commit that its load did not see; `None` where the reader asked for
@@ -281,9 +230,20 @@ fn end_at(validity: Validity, end: Tid) -> Validity {
     Validity { end: validity.end.or(Some(end)), ..validity }
 }
 
-/// The work of one job.
-fn load_all(storage: &dyn Storage, names: Vec<(Oid, Tid)>, as_of: Tid) -> Results {
-    names.into_iter().map(|(oid, before)| storage.load_before(oid, before, as_of)).collect()
+/// The work of one job: as many of the loads as give a bounded amount of data, at least one.
+fn load_some(storage: &dyn Storage, names: Vec<(Oid, Tid)>, as_of: Tid) -> Results {
+    let (mut results, mut bytes) = (Vec::with_capacity(names.len()), 0);
+    for (oid, before) in names {
+        let result = storage.load_before(oid, before, as_of);
+        if let Ok(Found::Revision(_, data)) = &result {
+            bytes += data.len();
+        }
+        results.push(result);
+        if bytes >= BYTES_PER_JOB {
+            break;
+        }
+    }
+    results
 }
 
 fn load_failure(oid: Oid, error: &StorageError) -> Failure {
@@ -296,19 +256,26 @@ fn load_failure(oid: Oid, error: &StorageError) -> Failure {
     }
 }
 
-fn outgoing(found: Found) -> (Loaded, Bytes) {
-    match found {
-        Found::Absent => (Loaded::Absent, Bytes::new()),
-        Found::Deleted(validity) => (Loaded::Deleted(validity), Bytes::new()),
-        Found::Revision(validity, data) => {
-            let length = u32::try_from(data.len()).expect("an object fits a frame");
-            (Loaded::Revision(validity, length), data)
+impl Found {
+    /// What a reply says of it, and the data that goes with that.
+    pub(crate) fn into_outgoing(self) -> (Loaded, Bytes) {
+        match self {
+            Self::Absent => (Loaded::Absent, Bytes::new()),
+            Self::Deleted(validity) => (Loaded::Deleted(validity), Bytes::new()),
+            Self::Revision(validity, data) => {
+                let length = u32::try_from(data.len()).expect("an object fits a frame");
+                (Loaded::Revision(validity, length), data)
+            }
         }
     }
 }
 
 /// A job takes at most so many loads, so that a long queue is shared among the threads.
 const LOADS_PER_JOB: usize = 64;
-/// A page of a batch ends at about this many bytes; one object may be larger.
-const PAGE_BYTES: usize = 1 << 20;
-const _: () = assert!(PAGE_BYTES < MAX_FRAME);
+/// Bytes after which a job leaves the rest of its loads undone: 4 MiB.
+const BYTES_PER_JOB: usize = 4 << 20;
+/// Bytes of waiting output at which a session's loads wait too: 512 KiB. The largest answer on top
+/// of that is within the bound for a peer's output.
+const CONGESTED: usize = 512 << 10;
+/// Bytes to which the output must have fallen before they go on.
+pub(crate) const UNCONGESTED: usize = CONGESTED / 4;

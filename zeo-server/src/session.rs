@@ -6,6 +6,7 @@ use zeo_proto::{Begin, CallId, Failure, Oid, Tid, TxnNumber};
 use zeo_reactor::ConnId;
 
 use crate::database::DatabaseId;
+use crate::lane::Lane;
 use crate::storage::Record;
 
 /// What the server knows of one client.
@@ -21,6 +22,8 @@ pub(crate) struct Session {
     pub(crate) read_only: bool,
     /// Calls that have no answer yet.
     pub(crate) calls_in_flight: usize,
+    /// Loads on their way.
+    pub(crate) lane: Lane,
     /// Transactions between `tpc_begin` and `tpc_vote`.
     pub(crate) transactions: BTreeMap<TxnNumber, OpenTransaction>,
     /// Its connection is being closed; what still arrives of it is not looked at.

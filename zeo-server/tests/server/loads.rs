@@ -2,7 +2,7 @@
 
 use zeo_proto::{Call, CatchUp, Hello, Identity, Loaded, Oid, RefusalReason, Reply, Tid, Validity};
 use zeo_proto::{ClientEvent, Failure};
-use zeo_server::Server;
+use zeo_server::{Limits, Server};
 
 use crate::peer::{Peer, Txn};
 
@@ -41,6 +41,39 @@ fn a_batch_is_answered_in_the_order_asked() {
     assert_eq!((found.len(), data), (12, 3_000_000));
     assert!(pages > 1, "three megabytes are too much for one page");
     assert_eq!((found[0], found[11]), (Loaded::Absent, Loaded::Absent));
+}
+
+/// Twice as much was asked for as may wait for one peer. The answers were made all at once, and
+/// the peer disconnected for not taking them in; now they are made as the peer takes them.
+#[test]
+fn a_peer_may_ask_for_more_than_may_wait_for_it() {
+    let limits = Limits { output_bytes: 8 << 20, hot_bytes: 0, ..Limits::default() };
+    let address = "127.0.0.1:0".parse().unwrap();
+    let server =
+        Server::builder().memory_storage("main").limits(limits).listen(address).start().unwrap();
+    let mut peer = Peer::connect(&server);
+    let large = vec![7; 1 << 20];
+    let stores: Vec<_> = (0..16).map(|oid| (oid, None, &large[..])).collect();
+    peer.commit(&Txn::new(1, 0, Tid::ZERO), &stores).unwrap();
+    let oids: Vec<Oid> = (0..16).map(Oid::new).collect();
+    let batches: Vec<_> =
+        (0..10).map(|_| peer.ask(Call::LoadMany(Tid::MAX, oids.clone()))).collect();
+    let single: Vec<_> =
+        (0..16).map(|oid| peer.ask(Call::LoadBefore(Oid::new(oid), Tid::MAX))).collect();
+    for batch in batches {
+        let mut data = 0;
+        loop {
+            let (Reply::LoadedMany(_, more), tail) = peer.answer(batch).unwrap() else { panic!() };
+            data += tail.len();
+            if !more {
+                break;
+            }
+        }
+        assert_eq!(data, 16 << 20);
+    }
+    for call in single {
+        assert_eq!(peer.answer(call).unwrap().1.len(), 1 << 20);
+    }
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! A client by hand: the protocol's machine over a blocking socket, so that a test says every byte.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
@@ -20,6 +20,8 @@ pub(crate) struct Peer {
     machine: ClientConnection,
     last_call: CallId,
     notices: VecDeque<ServerMessage>,
+    /// Answers that came before they were waited for: calls may overtake one another.
+    answers: BTreeMap<CallId, VecDeque<Answer>>,
     pub(crate) welcome: Welcome,
 }
 
@@ -50,8 +52,8 @@ impl Peer {
                     stream.write_all(&hello).unwrap();
                 }
                 Some(ClientEvent::Welcomed(welcome)) => {
-                    let notices = VecDeque::new();
-                    return Ok(Self { stream, machine, last_call: 0, notices, welcome });
+                    let (notices, answers) = (VecDeque::new(), BTreeMap::new());
+                    return Ok(Self { stream, machine, last_call: 0, notices, answers, welcome });
                 }
                 Some(event) => return Err(event),
                 None => assert!(receive(&mut stream, &mut machine), "closed in the handshake"),
@@ -83,20 +85,21 @@ impl Peer {
         self.answer(id)
     }
 
-    /// Waits for the answer to a call, which must be the next one.
+    /// Waits for the answer to a call, or for its next page; what else comes is kept.
     pub(crate) fn answer(&mut self, id: CallId) -> Answer {
         loop {
-            match self.receive().expect("the server closed the connection") {
-                (ServerMessage::Reply(call, reply), tail) => {
-                    assert_eq!(call, id);
-                    return Ok((reply, tail));
-                }
-                (ServerMessage::Failure(call, failure), _) => {
-                    assert_eq!(call, id);
-                    return Err(failure);
-                }
-                (notice, _) => self.notices.push_back(notice),
+            if let Some(answer) = self.answers.get_mut(&id).and_then(VecDeque::pop_front) {
+                return answer;
             }
+            let (call, answer) = match self.receive().expect("the server closed the connection") {
+                (ServerMessage::Reply(call, reply), tail) => (call, Ok((reply, tail))),
+                (ServerMessage::Failure(call, failure), _) => (call, Err(failure)),
+                (notice, _) => {
+                    self.notices.push_back(notice);
+                    continue;
+                }
+            };
+            self.answers.entry(call).or_default().push_back(answer);
         }
     }
 
