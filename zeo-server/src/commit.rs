@@ -39,6 +39,9 @@ impl Server {
     ) {
         debug_assert!(data.len() <= MAX_OBJECT, "the codec checks it");
         let Store { oid, serial, refs } = store;
+        if oid > MAX_OID {
+            return self.break_off(cx, conn, format!("store: {oid} is no oid that was handed out"));
+        }
         self.gather(cx, conn, number, |transaction| {
             let bytes = record_bytes(data.len(), refs.as_ref().map_or(0, Vec::len));
             transaction.records.push(Record { oid, serial, data: Some(data), refs });
@@ -164,6 +167,10 @@ impl Server {
         self.enqueue(cx, id, Operation::Commit(commit), waiter);
     }
 }
+
+/// The largest oid that a client may store. Names are counted up from the largest in use, so a
+/// peer that stored the largest there is would leave none.
+const MAX_OID: Oid = Oid::new(u64::MAX / 2);
 
 /// What a record of so many bytes of data and so many references costs in memory.
 fn record_bytes(data: usize, refs: usize) -> u64 {

@@ -22,7 +22,9 @@ fn a_peer_that_breaks_the_protocol_is_closed_and_told_why() {
     cut[3] -= 1;
     cut.pop();
     let twice = [Txn::new(1, 0, Tid::ZERO).begin(), Txn::new(1, 1, Tid::ZERO).begin()].concat();
-    let cases: [(&str, Vec<u8>); 8] = [
+    let begin = Txn::new(1, 0, Tid::ZERO).begin();
+    let last_oid = [begin, store(1, u64::MAX - 1, None, b"data")].concat();
+    let cases: [(&str, Vec<u8>); 9] = [
         ("a frame that is too large", vec![0xff, 0xff, 0xff, 0xff]),
         ("a frame that says it is 64 MiB and one byte", vec![0x04, 0x00, 0x00, 0x01]),
         ("an empty frame", vec![0, 0, 0, 0]),
@@ -31,6 +33,7 @@ fn a_peer_that_breaks_the_protocol_is_closed_and_told_why() {
         ("a truncated message", cut),
         ("a store outside of a transaction", store(5, 1, None, b"data")),
         ("a transaction begun twice", twice),
+        ("an oid that would leave none for others", last_oid),
     ];
     for (what, bytes) in cases {
         let mut peer = Peer::connect(&server);
