@@ -40,8 +40,10 @@
 //! sent is sent again; one that may have been carried out is asked about, and made exactly once.
 //! After [`wait_timeout`](Options::wait_timeout) without a connection, what waits fails.
 //!
-//! A server is found to be silent while it is asked something: it is pinged after 30 s, and given
-//! up after 60.
+//! A server that says nothing for 30 s is pinged, and given up when it has said nothing for 60,
+//! also while nothing is asked of it. So a client that only listens, and whose cache answers its
+//! loads, learns within a minute that its server is gone, and catches up with the next connection;
+//! what it reads until then is what was newest when it last heard of the server.
 //!
 //! # Bounds
 //!

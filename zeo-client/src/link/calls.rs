@@ -1,15 +1,17 @@
 //! What was asked on the present connection and not answered yet, and whether the server still
 //! lives.
 //!
-//! While something is in flight, a server that says nothing for [`QUIET_MAX`] is pinged; if it says
-//! nothing for as long again, the connection is given up. An idle connection has no timer.
+//! A server that was not heard for [`HEARTBEAT`] is pinged, also when nothing is in flight: a
+//! machine that is gone says no goodbye, and a client that only listens would believe its cache for
+//! ever. If nothing is heard for as long again, the connection is given up. There is one timer per
+//! connection, and what is heard does not touch it: when it runs, it is set to where it belongs.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
 use zeo_proto::{Call, CallId, ClientMessage, Oid, Tid, TxnId, encode, encode_head};
-use zeo_reactor::TimerId;
+use zeo_reactor::{Time, TimerId};
 
 use crate::shared::Counters;
 
@@ -23,6 +25,8 @@ pub(super) struct Calls {
     last: CallId,
     /// Reused for every message.
     scratch: Vec<u8>,
+    /// Bytes written on the present connection.
+    written: usize,
     quiet: Quiet,
 }
 
@@ -42,18 +46,24 @@ pub(super) enum Asked {
     Heartbeat,
 }
 
-/// Whether anything was heard since the timer was last set.
+/// How long the server has been silent.
 #[derive(Debug, Default)]
 struct Quiet {
     timer: Option<TimerId>,
-    heard: bool,
-    pinged: bool,
+    /// When it was last heard.
+    heard: Time,
+    /// It was pinged, and not heard since.
+    pinged: Option<Pinged>,
 }
 
-impl Calls {
-    pub(super) fn heard(&mut self) {
-        self.quiet.heard = true;
-    }
+/// A ping leaves only after the output before it, which is no sign of death if it takes long: a
+/// system that takes more of it has a peer that reads.
+#[derive(Debug, Clone, Copy)]
+struct Pinged {
+    /// Where in the output of this connection the ping is.
+    at: usize,
+    /// How far the output up to there had left when it was last looked at.
+    left: usize,
 }
 
 impl State {
@@ -63,7 +73,6 @@ impl State {
         let number = self.calls.last;
         self.calls.asked.insert(number, asked);
         self.send(cx, &ClientMessage::Call(number, call));
-        self.watch(cx);
         cx.set_busy(true);
         number
     }
@@ -73,7 +82,6 @@ impl State {
         let asked = self.calls.asked.remove(&call);
         if self.is_idle() {
             cx.set_busy(false);
-            self.stop_watching(cx);
         }
         Counters::count(&self.shared.counters.round_trips);
         asked
@@ -88,12 +96,12 @@ impl State {
     pub(super) fn unanswered(&mut self, cx: &mut Cx, call: CallId, asked: Asked) {
         self.calls.asked.insert(call, asked);
         cx.set_busy(true);
-        self.watch(cx);
     }
 
     /// Forgets what was asked: its connection is gone.
     pub(super) fn forget_calls(&mut self, cx: &mut Cx) {
         self.calls.asked.clear();
+        self.calls.written = 0;
         self.stop_watching(cx);
         cx.set_busy(false);
     }
@@ -117,18 +125,27 @@ impl State {
             Some(data) => encode_head(message, data.len(), scratch),
         };
         encoded.expect("callers check every bound before they queue a message");
+        self.calls.written += scratch.len() + data.as_ref().map_or(0, Bytes::len);
         transport.write(scratch);
         if let Some(data) = data {
             transport.write_bytes(data);
         }
     }
 
-    /// Sets the timer that notices a silent server, unless it is set.
+    /// Something came from the server: it lives.
+    pub(super) fn heard(&mut self, cx: &Cx) {
+        self.calls.quiet.heard = cx.now();
+        self.calls.quiet.pinged = None;
+    }
+
+    /// From now on a silent server is noticed, until the connection ends.
     pub(super) fn watch(&mut self, cx: &mut Cx) {
-        if self.calls.quiet.timer.is_none() {
-            let timer = cx.call_later(QUIET_MAX, Self::check_quiet);
-            self.calls.quiet = Quiet { timer: Some(timer), heard: false, pinged: false };
-        }
+        self.heard(cx);
+        self.look_after(cx, HEARTBEAT);
+    }
+
+    fn look_after(&mut self, cx: &mut Cx, time: Duration) {
+        self.calls.quiet.timer = Some(cx.call_later(time, Self::check_quiet));
     }
 
     fn stop_watching(&mut self, cx: &mut Cx) {
@@ -138,20 +155,34 @@ impl State {
     }
 
     fn check_quiet(&mut self, cx: &mut Cx) {
-        let quiet = std::mem::take(&mut self.calls.quiet);
-        if self.is_idle() {
-            return;
+        let due = self.calls.quiet.heard + HEARTBEAT;
+        if due > cx.now() {
+            return self.look_after(cx, due - cx.now());
         }
-        if quiet.pinged && !quiet.heard {
-            return self.give_up(cx, "the server does not answer");
+        match self.calls.quiet.pinged {
+            None => self.ping_silent(cx),
+            Some(pinged) if self.left(cx, pinged.at) > pinged.left => self.pinged(cx, pinged.at),
+            Some(_) => self.give_up(cx, "the server does not answer"),
         }
-        self.watch(cx);
-        if !quiet.heard {
-            self.calls.quiet.pinged = true;
-            self.call(cx, Asked::Heartbeat, Call::Ping);
-        }
+    }
+
+    fn ping_silent(&mut self, cx: &mut Cx) {
+        let at = self.calls.written;
+        self.pinged(cx, at);
+        self.call(cx, Asked::Heartbeat, Call::Ping);
+    }
+
+    fn pinged(&mut self, cx: &mut Cx, at: usize) {
+        self.calls.quiet.pinged = Some(Pinged { at, left: self.left(cx, at) });
+        self.look_after(cx, HEARTBEAT);
+    }
+
+    /// How much of the first `at` bytes of output the system has taken.
+    fn left(&self, cx: &mut Cx, at: usize) -> usize {
+        let waiting = self.conn().and_then(|conn| cx.transport(conn)).map_or(0, |t| t.output_len());
+        self.calls.written.saturating_sub(waiting).min(at)
     }
 }
 
-/// How long a server may say nothing while it is asked something.
-const QUIET_MAX: Duration = Duration::from_secs(30);
+/// How long a server may say nothing before it is pinged, and then until it is given up.
+const HEARTBEAT: Duration = Duration::from_secs(30);

@@ -186,7 +186,6 @@ impl State {
                 self.commits.feeding.push_back(number);
             }
         }
-        self.watch(cx);
     }
 
     /// Sends some steps of a transaction, and its vote after the last; says whether it was.

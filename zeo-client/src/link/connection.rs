@@ -1,6 +1,6 @@
 //! Joins the protocol's machine to the reactor: bytes in, events to [`State`].
 
-use std::io;
+use std::{io, mem};
 
 use zeo_proto::{ClientConnection, ClientEvent, Hello};
 use zeo_reactor::{Address, ConnId, Factory, LostReason, Protocol, Transport};
@@ -14,11 +14,20 @@ pub(super) struct Connection {
     /// Whether the server has not greeted us; the answer to its greeting is sent at once.
     greeting: bool,
     first: Option<ClientEvent>,
+    /// Bytes came of which nothing has been said.
+    heard: bool,
+}
+
+/// What comes from a server.
+pub(super) enum Input {
+    Event(ClientEvent),
+    /// A part of a message: large ones take their time, and the server lives meanwhile.
+    Part,
 }
 
 impl Connection {
     fn new(hello: Hello) -> Self {
-        Self { machine: ClientConnection::new(hello), greeting: true, first: None }
+        Self { machine: ClientConnection::new(hello), greeting: true, first: None, heard: false }
     }
 
     fn greet(&mut self, transport: &mut Transport) {
@@ -31,20 +40,23 @@ impl Connection {
 }
 
 impl Protocol for Connection {
-    type Event = ClientEvent;
+    type Event = Input;
 
     fn data_received(&mut self, transport: &mut Transport, data: &[u8]) {
         self.machine.receive(data);
+        self.heard = true;
         if self.greeting {
             self.greet(transport);
         }
     }
 
-    fn poll_event(&mut self) -> Option<ClientEvent> {
+    fn poll_event(&mut self) -> Option<Input> {
         if self.greeting {
             return None;
         }
-        self.first.take().or_else(|| self.machine.poll())
+        let event = self.first.take().or_else(|| self.machine.poll());
+        let part = mem::take(&mut self.heard) && event.is_none();
+        event.map(Input::Event).or_else(|| part.then_some(Input::Part))
     }
 }
 
@@ -63,9 +75,13 @@ impl Factory<State> for Connector {
         state.connection_made(cx, conn);
     }
 
-    fn event(&mut self, state: &mut State, cx: &mut Cx, conn: ConnId, event: ClientEvent) {
+    fn event(&mut self, state: &mut State, cx: &mut Cx, conn: ConnId, input: Input) {
         if state.is_present(conn) {
-            state.understood(cx, conn, event);
+            state.heard(cx);
+            match input {
+                Input::Event(event) => state.understood(cx, conn, event),
+                Input::Part => {}
+            }
         }
     }
 

@@ -148,7 +148,6 @@ impl State {
     }
 
     fn received(&mut self, cx: &mut Cx, message: ServerMessage, tail: Bytes) {
-        self.calls.heard();
         match message {
             ServerMessage::Reply(call, reply) => self.replied(cx, call, reply, tail),
             ServerMessage::Failure(call, failure) => self.failed(cx, call, &failure),

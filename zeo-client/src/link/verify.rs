@@ -47,6 +47,7 @@ impl State {
             return self.end(cx, CallError::OtherDatabase(other));
         }
         self.stop_timer(cx);
+        self.watch(cx);
         self.shared.set_server(here, welcome.max_transaction);
         match known {
             None => self.shared.advance(welcome.last_tid),

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use zeo_client::{CallError, Client, CommitError, LoadError, NotCommitted, Oid, OtherDatabase};
-use zeo_proto::{Call, Goodbye, Identity, Refusal, RefusalReason, Reply, ServerMessage};
+use zeo_proto::{Call, CatchUp, Goodbye, Identity, Refusal, RefusalReason, Reply, ServerMessage};
 
-use crate::scene::{ADDRESS, Answer, Scene, UUID, tid, welcome};
+use crate::scene::{ADDRESS, Answer, Scene, UUID, data, loaded, tid, welcome};
 
 #[test]
 fn a_new_client_has_no_past_and_begins_at_the_servers_last_tid() {
@@ -140,6 +140,90 @@ fn a_slow_server_that_answers_pings_is_not_given_up() {
     assert_eq!(scene.client.statistics().reconnects, 0);
 }
 
+// A client that only listened would have served from its cache for ever.
+#[test]
+fn a_server_that_is_gone_is_noticed_by_an_idle_client_which_then_verifies_its_cache() {
+    let mut scene = Scene::new();
+    scene.fill(1, 5, None);
+    scene.pass(HEARTBEAT / 2);
+    scene.invalidate(12, &[2]);
+    scene.until(|scene| scene.last_tid() == 12);
+    scene.silence();
+    let noticed = scene.time_until(|scene| !scene.client.is_connected());
+    assert!(noticed <= HEARTBEAT * 2, "{noticed:?} after it was last heard");
+    assert_eq!(scene.client.load(Oid::new(1)).unwrap().tid, tid(5), "as of then");
+
+    scene.welcome_at(15);
+    scene.end_silence();
+    scene.hello();
+    let call = scene.expect(&Call::InvalidationsSince(tid(12)));
+    let (through, oids, more) = (tid(15), vec![Oid::new(1)], false);
+    scene.reply(call, Reply::CatchUp(CatchUp::Page { through, oids, more }));
+    scene.until(|scene| scene.client.is_connected());
+    assert_eq!(scene.cached(1, 16), None);
+}
+
+#[test]
+fn a_connection_that_its_server_has_forgotten_is_noticed_when_it_is_idle() {
+    let mut scene = Scene::new();
+    scene.half_open();
+    let noticed = scene.time_until(|scene| !scene.client.is_connected());
+    assert!(noticed <= HEARTBEAT + Duration::from_secs(1), "{noticed:?}");
+}
+
+#[test]
+fn an_idle_connection_to_a_server_that_lives_is_kept_at_a_ping_each_heartbeat() {
+    let mut scene = Scene::new();
+    for _ in 0..10 {
+        let call = scene.expect(&Call::Ping);
+        scene.reply(call, Reply::Pong);
+    }
+    scene.pass(HEARTBEAT / 2);
+    scene.expect_nothing();
+    assert_eq!(scene.client.statistics().reconnects, 0);
+}
+
+#[test]
+fn a_server_that_is_heard_is_not_pinged() {
+    let mut scene = Scene::new();
+    for at in 12..20 {
+        scene.pass(HEARTBEAT * 2 / 3);
+        scene.invalidate(at, &[2]);
+    }
+    scene.expect_nothing();
+}
+
+// A large answer over a slow line is whole only after minutes, and would never be if the
+// connection were given up meanwhile.
+#[test]
+fn a_server_in_the_middle_of_a_message_is_alive() {
+    let mut scene = Scene::new();
+    let mut load = scene.client.nb().load(Oid::new(1));
+    let (call, _) = scene.call();
+    let loaded = Reply::Loaded(loaded(5, None));
+    scene.say_slowly(&ServerMessage::Reply(call, loaded), &data(5), HEARTBEAT * 2 / 3);
+    assert_eq!(scene.take(&mut load).unwrap().tid, tid(5));
+    assert_eq!(scene.client.statistics().reconnects, 0);
+}
+
+// The ping has to wait for its turn behind what was written before it.
+#[test]
+fn a_server_that_reads_slowly_is_alive_and_one_that_stops_is_not() {
+    let mut scene = Scene::new();
+    let mut txn = scene.client.begin().unwrap();
+    txn.store_new(Oid::new(1), vec![7; 600 << 10]).unwrap();
+    drop(scene.client.nb().commit(txn));
+    for _ in 0..8 {
+        scene.stop_reading();
+        scene.pass(HEARTBEAT * 2 / 3);
+        scene.read_a_little();
+    }
+    assert_eq!(scene.client.statistics().reconnects, 0);
+    scene.stop_reading();
+    let noticed = scene.time_until(|scene| !scene.client.is_connected());
+    assert!(noticed <= HEARTBEAT * 3, "{noticed:?}");
+}
+
 #[test]
 fn patience_ends_after_the_wait_timeout_and_returns_with_the_connection() {
     let mut scene = Scene::with(&Client::options().wait_timeout(Duration::from_secs(3)));
@@ -172,3 +256,6 @@ fn an_answer_that_fits_no_question_begins_a_new_connection() {
     scene.reply_loaded(call, 5, None);
     assert_eq!(scene.take(&mut load).unwrap().tid, tid(5));
 }
+
+/// How long a server may be silent before it is pinged, and then before it is given up.
+const HEARTBEAT: Duration = Duration::from_secs(30);

@@ -1,6 +1,7 @@
 //! A client, and a server that is played by the test, on one simulated network.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use bytes::Bytes;
 use zeo_client::{Client, Deferred, Oid, Options, State, Tid, Transaction};
@@ -107,6 +108,16 @@ impl Scene {
         self.write(&out);
     }
 
+    /// Says it byte by byte, with pauses.
+    pub(crate) fn say_slowly(&mut self, message: &ServerMessage, data: &[u8], pause: Duration) {
+        let mut out = Vec::new();
+        zeo_proto::encode(message, data, &mut out).unwrap();
+        for byte in out {
+            self.pass(pause);
+            self.write(&[byte]);
+        }
+    }
+
     pub(crate) fn reply(&mut self, call: CallId, reply: Reply) {
         self.say(&ServerMessage::Reply(call, reply), &[]);
     }
@@ -137,6 +148,35 @@ impl Scene {
         assert!(!self.client.is_connected());
     }
 
+    /// The server's machine is gone: whatever is sent there, or was on its way, is held back.
+    pub(crate) fn silence(&self) {
+        self.world.cut("client", "server");
+    }
+
+    pub(crate) fn end_silence(&self) {
+        self.world.heal("client", "server");
+    }
+
+    /// The server's program was killed and restarted: it knows nothing of its connections.
+    pub(crate) fn half_open(&self) {
+        assert_eq!(self.world.half_open("server", "client"), 1);
+    }
+
+    /// How long it takes until something is so.
+    pub(crate) fn time_until(&mut self, done: impl Fn(&Self) -> bool) -> Duration {
+        let start = self.world.now();
+        self.until(done);
+        self.world.now() - start
+    }
+
+    /// Lets time pass.
+    pub(crate) fn pass(&mut self, time: Duration) {
+        let end = self.world.now() + time;
+        // The clock stops where somebody has set a timer.
+        self.server.with(|_, cx| cx.call_later(time, |_, _| {}));
+        self.until(|scene| scene.world.now() >= end);
+    }
+
     /// The server reads no more of its connection.
     pub(crate) fn stop_reading(&mut self) {
         self.server.with(|script, cx| {
@@ -148,6 +188,14 @@ impl Scene {
         self.server.with(|script, cx| {
             cx.transport(script.conn.unwrap()).unwrap().resume_reading();
         });
+    }
+
+    /// Reads, and stops before everything has come.
+    pub(crate) fn read_a_little(&mut self) {
+        self.go_on_reading();
+        while self.server.is_due() {
+            self.server.turn(Some(Duration::ZERO)).unwrap();
+        }
     }
 
     /// Everything that is on its way arrives, and what follows from it.
