@@ -135,8 +135,8 @@ impl System {
         self.guests.iter().all(|guest| guest.tasks.iter().all(Task::is_done))
     }
 
-    /// One step of the world, and whatever it made possible; `false` when the world is idle.
-    fn step(&mut self) -> bool {
+    /// One step of the world, and whatever it made possible.
+    fn step(&mut self) {
         if self.server.is_none() && self.random.below(50) == 0 {
             self.start_server();
         }
@@ -144,13 +144,12 @@ impl System {
         reactors.extend(self.server.iter_mut().map(|(_, reactor)| reactor as &mut dyn Turns));
         reactors.extend(self.guests.iter_mut().map(|guest| &mut guest.reactor as &mut dyn Turns));
         reactors.push(&mut self.watcher);
-        let stirred = self.world.step(&mut reactors).unwrap();
+        assert!(self.world.step(&mut reactors).unwrap(), "every client has its heartbeat");
         for Guest { client, tasks, .. } in &mut self.guests {
             for task in tasks {
                 task.go_on(client, &mut self.random, &mut self.record);
             }
         }
-        stirred
     }
 
     fn misfortune(&mut self, faults: Faults) {
@@ -182,23 +181,22 @@ impl System {
         }
     }
 
-    /// Lets everything come to rest, and compares it.
+    /// Lets everything come to rest by itself, and what is late happen, and compares it.
     fn settle(mut self) -> Summary {
         self.heal();
         if self.server.is_none() {
             self.start_server();
         }
-        let start = self.world.now();
-        while self.step() {
-            assert!(self.world.now() - start < REST, "it does not come to rest");
+        let end = self.world.now() + REST;
+        while !self.is_at_rest() {
+            assert!(self.world.now() < end, "not every client has seen the last commit");
+            self.step();
         }
-        for guest in &self.guests {
-            drop(guest.client.nb().ping());
+        let end = self.world.now() + AFTERMATH;
+        while self.world.now() < end {
+            self.step();
         }
-        while self.step() {
-            assert!(self.world.now() - start < REST, "it does not come to rest");
-        }
-        assert!(self.is_at_rest(), "it rests, but not every client has seen the last commit");
+        assert!(self.is_at_rest(), "there was rest, and it has ended");
         let (storage, _) = self.server.as_ref().unwrap();
         let history = History::of(&**storage, oids());
         history.check(&self.record);
@@ -214,7 +212,8 @@ impl System {
     fn is_at_rest(&self) -> bool {
         let (storage, _) = self.server.as_ref().unwrap();
         let last_tid = storage.last_tid();
-        self.guests.iter().all(|guest| guest.client.last_tid() == last_tid)
+        let is_at_rest = |client: &Client| client.is_connected() && client.last_tid() == last_tid;
+        self.guests.iter().all(|guest| is_at_rest(&guest.client))
     }
 
     /// At rest, what a client reads without asking anybody is what the server has.
@@ -252,8 +251,11 @@ const FAULTY_STEPS: u64 = 30_000;
 const MOST_STEPS: u64 = 1_000_000;
 /// A silent link makes virtual time fly; nobody gives up meanwhile.
 const PATIENCE: Duration = Duration::from_hours(24);
-/// When nothing new is begun, everything is at rest after this time at most.
-const REST: Duration = Duration::from_mins(10);
+/// When nothing new is begun, everything is at rest after this time at most: a connection that is
+/// dead is noticed after two heartbeats of 30 s, and made again.
+const REST: Duration = Duration::from_secs(90);
+/// How long the rest must last; what is half dead is noticed meanwhile.
+const AFTERMATH: Duration = Duration::from_secs(90);
 /// So small that a run crosses segments and waits for the index.
 const SETTINGS: Settings = Settings {
     segment_bytes: 8 << 10,
