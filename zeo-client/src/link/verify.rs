@@ -68,7 +68,12 @@ impl State {
 
     pub(super) fn caught_up(&mut self, cx: &mut Cx, call: CallId, page: CatchUp) {
         let Phase::Verifying(_, verification) = &mut self.phase else { return };
+        let last = self.shared.last_tid();
         match page {
+            // A history that ends before ours is not ours, whatever else is said of it.
+            CatchUp::Page { through, .. } | CatchUp::TooOld { through } if through < last => {
+                self.begin_anew(cx, through);
+            }
             CatchUp::Page { through, oids, more } => {
                 verification.changed.add(oids);
                 if more {
@@ -82,10 +87,7 @@ impl State {
                 self.evict_changed(through);
                 self.verified(cx);
             }
-            CatchUp::NotOfThisHistory { through } => {
-                self.history_replaced(cx, through);
-                self.verified(cx);
-            }
+            CatchUp::NotOfThisHistory { through } => self.begin_anew(cx, through),
         }
     }
 
@@ -98,6 +100,10 @@ impl State {
         }
         tracing::warn!(?failure, "the server cannot say what changed: the cache is dropped");
         let through = verification.last_tid;
+        self.begin_anew(cx, through);
+    }
+
+    fn begin_anew(&mut self, cx: &mut Cx, through: Tid) {
         self.history_replaced(cx, through);
         self.verified(cx);
     }

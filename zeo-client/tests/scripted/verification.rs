@@ -117,6 +117,25 @@ fn in_another_history_nothing_of_the_old_one_counts() {
     assert_history_replaced(&mut scene, old, &mut load);
 }
 
+// A server that has lost its tail is to say so; if it does not, the client must not go on as if its
+// last tid were still one of the server's.
+#[test]
+fn a_history_that_ends_before_ours_is_another_history() {
+    for page in [true, false] {
+        let mut scene = Scene::new();
+        scene.fill(1, 5, None);
+        let old = scene.change();
+        let mut load = scene.client.nb().load(Oid::new(3));
+        scene.message();
+        let call = reconnect_at(&mut scene, 8);
+        let (through, oids, more) = (tid(8), vec![], false);
+        let answer =
+            if page { CatchUp::Page { through, oids, more } } else { CatchUp::TooOld { through } };
+        scene.reply(call, Reply::CatchUp(answer));
+        assert_history_replaced(&mut scene, old, &mut load);
+    }
+}
+
 #[test]
 fn another_epoch_is_another_history() {
     let mut scene = Scene::new();
