@@ -156,7 +156,7 @@ impl Client {
 
     /// Begins a transaction, which sees the database as of [`last_tid`](Self::last_tid).
     pub fn begin(&self) -> Result<Transaction, CallError> {
-        match self.inner.shared.ended() {
+        match self.inner.ended() {
             Some(why) => Err(why),
             None => Ok(Transaction::new(self.clone(), self.snapshot())),
         }
@@ -269,6 +269,12 @@ impl Client {
         self.inner.close();
     }
 
+    /// Why no call may be made, if that is so.
+    pub(crate) fn refusal(&self) -> Option<CallError> {
+        let full = self.inner.shared.dispatcher.is_full();
+        self.inner.ended().or_else(|| full.then_some(CallError::Busy))
+    }
+
     /// Whether both are clones of one client.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.inner, &other.inner)
@@ -329,7 +335,7 @@ impl Client {
         E: From<CallError> + Send + 'static,
     {
         let (sender, deferred) = self.deferred();
-        let refusal = match self.inner.refusal() {
+        let refusal = match self.refusal() {
             Some(why) => why,
             None => {
                 match self.inner.handle.call_from_thread(move |state, cx| call(state, cx, sender)) {
@@ -365,13 +371,9 @@ impl fmt::Debug for Client {
 }
 
 impl Inner {
-    /// Why nothing can be sent, if that is so.
-    fn refusal(&self) -> Option<CallError> {
-        if self.is_forked() {
-            return Some(CallError::Closed);
-        }
-        let full = self.shared.dispatcher.is_full();
-        self.shared.ended().or_else(|| full.then_some(CallError::Busy))
+    /// Why no call will be answered any more, if that is so.
+    fn ended(&self) -> Option<CallError> {
+        if self.is_forked() { Some(CallError::Closed) } else { self.shared.ended() }
     }
 
     fn close(&self) {
@@ -384,9 +386,9 @@ impl Inner {
         if self.handle.call_from_thread(State::close).is_err() {
             self.handle.stop();
         }
-        // Waits for the reactor, which waits for nobody. On its own thread, it only stops it.
+        // Waits for the reactor, which waits for nobody and closes the dispatcher at its end. On
+        // its own thread, it only stops it.
         drop(thread);
-        self.shared.dispatcher.close();
     }
 
     fn is_forked(&self) -> bool {

@@ -89,6 +89,9 @@ impl<'a> NonBlocking<'a> {
 
     /// See [`Client::new_oid`].
     pub fn new_oid(self) -> Deferred<Result<Oid, CallError>> {
+        if let Some(why) = self.client.refusal() {
+            return self.client.ready(Err(why));
+        }
         let mut pool = self.client.shared().oids();
         let (oid, low) = (pool.take(), pool.is_low());
         drop(pool);

@@ -22,9 +22,9 @@ mod outcome;
 mod reconnect;
 mod verify;
 
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
+use std::{fmt, mem};
 
 use bytes::Bytes;
 use zeo_proto::{CallId, ClientEvent, Failure, Reply, ServerMessage};
@@ -212,6 +212,19 @@ impl State {
         self.fail_asks(cx, why);
         self.fail_oids(cx, why);
         self.fail_commits(cx, why);
+    }
+}
+
+/// However a reactor ends: nobody keeps the cache up to date any more, and who still waits is told
+/// before callbacks end.
+impl Drop for State {
+    fn drop(&mut self) {
+        self.shared.end(CallError::Closed);
+        self.shared.set_connected(false);
+        drop((mem::take(&mut self.loads), mem::take(&mut self.batches)));
+        drop((mem::take(&mut self.asks), mem::take(&mut self.oids)));
+        drop(mem::take(&mut self.commits));
+        self.shared.dispatcher.close();
     }
 }
 

@@ -1,7 +1,9 @@
 //! Closing: everybody who waits is told the truth.
 
+use std::sync::{Arc, Mutex};
+
 use zeo_client::{CallError, CommitError, LoadError, Oid};
-use zeo_proto::{Call, ClientMessage, Goodbye};
+use zeo_proto::{Call, ClientMessage, Goodbye, Reply};
 
 use crate::scene::Scene;
 
@@ -51,6 +53,43 @@ fn a_closed_client_answers_at_once_and_may_be_closed_again() {
     assert_eq!(scene.client.load(Oid::new(1)), Err(LoadError::Closed));
     assert_eq!(scene.client.nb().ping().wait().unwrap(), Err(CallError::Closed));
     assert_eq!(scene.client.begin().unwrap_err(), CallError::Closed);
+}
+
+#[test]
+fn a_closed_client_has_no_names_left() {
+    let mut scene = Scene::new();
+    let mut oid = scene.client.nb().new_oid();
+    let call = scene.expect(&Call::NewOids(129));
+    scene.reply(call, Reply::NewOids(Oid::new(1_000), 129));
+    scene.take(&mut oid).unwrap();
+    scene.client.close();
+    assert_eq!(scene.client.new_oid(), Err(CallError::Closed));
+}
+
+// The place where callbacks run was closed before the reactor had told anybody.
+#[test]
+fn the_callback_of_a_result_hears_that_the_client_was_closed() {
+    let mut scene = Scene::new();
+    let heard = Arc::new(Mutex::new(None));
+    let note = Arc::clone(&heard);
+    let load = scene.client.nb().load(Oid::new(1));
+    load.then(move |result| *note.lock().unwrap() = Some(result));
+    scene.flow();
+    scene.client.close();
+    scene.flow();
+    scene.client.deliver();
+    assert_eq!(*heard.lock().unwrap(), Some(Ok(Err(LoadError::Closed))));
+}
+
+// Nobody keeps the cache up to date any more, should the reactor's thread have panicked.
+#[test]
+fn a_client_whose_reactor_is_gone_does_not_serve_what_it_remembers() {
+    let mut scene = Scene::new();
+    scene.fill(1, 5, None);
+    let client = scene.crash();
+    assert_eq!(client.load(Oid::new(1)), Err(LoadError::Closed));
+    assert_eq!(client.begin().unwrap_err(), CallError::Closed);
+    assert!(!client.is_connected());
 }
 
 #[test]
