@@ -263,6 +263,15 @@ mod tests {
     }
 
     #[test]
+    fn a_cache_without_room_is_empty() {
+        let (cache, mut writer) = cache(0);
+        writer.insert(OID, revision(3, None));
+        writer.supersede(OID, tid(6), Some(data(6)));
+        assert_eq!(cache.find(OID, tid(7), tid(6)), None);
+        assert_eq!(cache.bytes(), 0);
+    }
+
+    #[test]
     fn a_revision_too_large_for_the_cache_leaves_no_stale_one_behind() {
         let (cache, mut writer) = cache(64 << 10);
         writer.insert(OID, revision(3, None));

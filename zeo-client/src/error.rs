@@ -198,7 +198,8 @@ pub enum NotCommitted {
     /// There was no connection, for longer than `wait_timeout`.
     #[error("not connected to the server")]
     Disconnected,
-    /// Its answer was lost, and asking has shown that it was not committed.
+    /// Its answer was lost, and asking has shown that it was not committed; or its connection was
+    /// lost again and again whenever it was sent, for which it may itself be the reason.
     #[error("it was lost on its way")]
     Lost,
     /// The database's history was replaced (a backup restored) after the transaction began.

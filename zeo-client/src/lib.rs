@@ -37,7 +37,8 @@
 //! # When the connection is lost
 //!
 //! The client connects again by itself. Loads stay in flight. A commit of which only a part was
-//! sent is sent again; one that may have been carried out is asked about, and made exactly once.
+//! sent is sent again; one that may have been carried out is asked about, and made exactly once. One
+//! that has lost five connections is given up, lest it be what breaks them.
 //! After [`wait_timeout`](Options::wait_timeout) without a connection, what waits fails.
 //!
 //! A server that says nothing for 30 s is pinged, and given up when it has said nothing for 60,

@@ -54,6 +54,8 @@ pub(super) struct Commit {
     request: CommitRequest,
     pub(super) id: TxnId,
     pub(super) progress: Progress,
+    /// How many connections were lost while it was on them.
+    losses: u32,
     /// `None` once whoever waits has been told.
     waiter: Option<Waiter<Result<Tid, CommitError>>>,
 }
@@ -96,6 +98,21 @@ impl Commit {
     /// The history that it began in.
     pub(super) fn generation(&self) -> u64 {
         self.request.snapshot.generation
+    }
+
+    /// Whether it has cost so many connections that it may well be why they were lost.
+    pub(super) fn is_hopeless(&self) -> bool {
+        self.losses >= LOSSES_MAX
+    }
+
+    /// Its connection is lost: once voted on it is in doubt, and before that it is sent again.
+    fn lost(&mut self) {
+        let was_on_it = matches!(self.progress, Progress::Feeding(..) | Progress::Voted(_));
+        self.losses += u32::from(was_on_it);
+        self.progress = match self.progress {
+            Progress::Voted(epoch) | Progress::InDoubt(epoch) => Progress::InDoubt(epoch),
+            Progress::Waiting | Progress::Feeding(..) => Progress::Waiting,
+        };
     }
 
     pub(super) fn oids(&self) -> impl Iterator<Item = Oid> {
@@ -152,7 +169,8 @@ impl State {
         let number = self.commits.last;
         let late = move |state: &mut Self, cx: &mut Cx| state.commit_is_late(cx, number);
         let waiter = Some(Waiter::new(cx, sender, self.call_timeout, late));
-        let commit = Commit { request, id: txn_id(cx), progress: Progress::Waiting, waiter };
+        let (id, progress) = (txn_id(cx), Progress::Waiting);
+        let commit = Commit { request, id, progress, losses: 0, waiter };
         self.commits.table.insert(number, commit);
         self.start_feeding(cx, number);
     }
@@ -317,12 +335,7 @@ impl State {
         self.commits.feeding.clear();
         // Nobody waits for these any more, and verification brings what they changed.
         self.commits.table.retain(|_, commit| commit.waiter.is_some());
-        for commit in self.commits.table.values_mut() {
-            commit.progress = match commit.progress {
-                Progress::Voted(epoch) | Progress::InDoubt(epoch) => Progress::InDoubt(epoch),
-                Progress::Waiting | Progress::Feeding(..) => Progress::Waiting,
-            };
-        }
+        self.commits.table.values_mut().for_each(Commit::lost);
     }
 
     /// A connection was verified: asks about what is in doubt, and sends the rest.
@@ -330,6 +343,9 @@ impl State {
         for number in self.commits.in_doubt() {
             self.resolve(cx, number);
         }
+        self.end_commits(cx, &NotCommitted::Lost.into(), |commit| {
+            commit.progress == Progress::Waiting && commit.is_hopeless()
+        });
         let waiting = |commit: &Commit| commit.progress == Progress::Waiting;
         let numbers = self.commits.table.iter().filter(|(_, commit)| waiting(commit));
         self.commits.feeding = numbers.map(|(number, _)| *number).collect();
@@ -382,6 +398,8 @@ pub(super) fn txn_id(cx: &mut Cx) -> TxnId {
 
 /// Transactions that may wait for their commit; more are [`NotCommitted::Busy`].
 const COMMITS_MAX: usize = 4_096;
+/// Connections that a transaction may cost; then it is [`NotCommitted::Lost`].
+const LOSSES_MAX: u32 = 5;
 /// Bytes of output beyond which no more of a transaction is written until it has drained.
 const OUTPUT_HIGH: usize = 1 << 20;
 /// Bytes of one transaction after which it is another one's turn.

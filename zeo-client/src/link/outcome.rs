@@ -66,10 +66,12 @@ impl State {
         let Some(commit) = self.commits.get_mut(number) else { return };
         commit.id = txn_id(cx);
         commit.progress = Progress::Waiting;
-        if commit.generation() == generation {
-            self.start_feeding(cx, number);
-        } else {
+        if commit.generation() != generation {
             self.commit_ended(cx, number, NotCommitted::HistoryChanged.into());
+        } else if commit.is_hopeless() {
+            self.commit_ended(cx, number, NotCommitted::Lost.into());
+        } else {
+            self.start_feeding(cx, number);
         }
     }
 

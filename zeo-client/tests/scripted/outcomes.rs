@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use zeo_client::{Client, CommitError, Deferred, InDoubt, NotCommitted, Oid, Outcome, Tid, TxnId};
-use zeo_proto::{Call, CallId, ClientMessage, Failure, OutcomeQuery, Reply};
+use zeo_proto::{
+    Call, CallId, ClientMessage, Failure, Goodbye, OutcomeQuery, Reply, ServerMessage,
+};
 
 use crate::scene::{Answer, Scene, UUID, tid, welcome};
 
@@ -84,6 +86,40 @@ fn a_busy_server_is_asked_again_later() {
     let call = scene.expect(&ask(id));
     scene.reply(call, Reply::Outcome(Outcome::Committed(tid(12))));
     assert_eq!(scene.take(&mut commit), Ok(tid(12)));
+}
+
+// A server broke the connection off whenever it got this transaction (it named an object that the
+// server does not allow). The client sent it again on each new connection, for ever, and took all
+// other calls down with it each time.
+#[test]
+fn a_transaction_that_costs_one_connection_after_the_other_is_given_up() {
+    let mut scene = Scene::new();
+    let mut commit = scene.client.nb().commit(scene.change());
+    let mut sent = 0;
+    let result = loop {
+        if let Some(result) = commit.try_take() {
+            break result.unwrap();
+        }
+        scene.flow();
+        match scene.heard() {
+            Some((ClientMessage::Call(call, Call::Outcome(_)), _)) => {
+                scene.reply(call, Reply::Outcome(Outcome::NotCommitted));
+            }
+            Some((ClientMessage::Call(_, Call::TpcVote(..)), _)) => {
+                sent += 1;
+                let why = Goodbye::ProtocolError("no such object".to_owned());
+                scene.say(&ServerMessage::Goodbye(why), &[]);
+            }
+            Some(_) => {}
+            None => scene.step(),
+        }
+        assert!(sent < 20, "it goes on for ever");
+    };
+    assert_eq!(result, Err(CommitError::NotCommitted(NotCommitted::Lost)));
+    let mut ping = scene.client.nb().ping();
+    let call = scene.expect(&Call::Ping);
+    scene.reply(call, Reply::Pong);
+    assert_eq!(scene.take(&mut ping), Ok(()));
 }
 
 #[test]

@@ -81,6 +81,11 @@ impl Scene {
         self.server.shared_mut().messages.pop_front().unwrap()
     }
 
+    /// What the server has heard already, if anything.
+    pub(crate) fn heard(&mut self) -> Option<(ClientMessage, Bytes)> {
+        self.server.shared_mut().messages.pop_front()
+    }
+
     /// The next message, which must be a call.
     pub(crate) fn call(&mut self) -> (CallId, Call) {
         match self.message() {
@@ -272,7 +277,7 @@ impl Scene {
         });
     }
 
-    fn step(&mut self) {
+    pub(crate) fn step(&mut self) {
         let reactors: &mut [&mut dyn Turns] = &mut [&mut self.reactor, &mut self.server];
         assert!(self.world.step(reactors).unwrap(), "nothing happens any more");
     }
