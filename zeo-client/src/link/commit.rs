@@ -145,6 +145,12 @@ impl Commits {
         !self.feeding.is_empty()
     }
 
+    /// It is the turn of others: of those that are open, or not open yet while there is room.
+    fn put_back(&mut self, number: u64) {
+        let behind = self.feeding.len().min(OPEN_MAX - 1);
+        self.feeding.insert(behind, number);
+    }
+
     pub(super) fn get_mut(&mut self, number: u64) -> Option<&mut Commit> {
         self.table.get_mut(&number)
     }
@@ -201,7 +207,7 @@ impl State {
         while cx.transport(conn).is_some_and(|transport| transport.output_len() < OUTPUT_HIGH) {
             let Some(number) = self.commits.feeding.pop_front() else { return };
             if !self.feed_one(cx, number) {
-                self.commits.feeding.push_back(number);
+                self.commits.put_back(number);
             }
         }
     }
@@ -400,6 +406,9 @@ pub(super) fn txn_id(cx: &mut Cx) -> TxnId {
 const COMMITS_MAX: usize = 4_096;
 /// Connections that a transaction may cost; then it is [`NotCommitted::Lost`].
 const LOSSES_MAX: u32 = 5;
+/// Transactions of which a part was sent; others wait until one of them has been sent whole. A
+/// server takes 1,024.
+const OPEN_MAX: usize = 64;
 /// Bytes of output beyond which no more of a transaction is written until it has drained.
 const OUTPUT_HIGH: usize = 1 << 20;
 /// Bytes of one transaction after which it is another one's turn.

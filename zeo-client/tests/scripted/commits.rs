@@ -216,6 +216,24 @@ fn a_large_transaction_lets_others_through() {
     assert_eq!((scene.take(&mut small), scene.take(&mut large)), (Ok(tid(12)), Ok(tid(13))));
 }
 
+// A server lets a session have so many transactions open and breaks off the connection of one that
+// has more; then all were begun again, for ever.
+#[test]
+fn large_transactions_are_not_all_begun_at_once() {
+    let mut scene = Scene::new();
+    let commits: Vec<_> = (0..100).map(|_| scene.client.nb().commit(slow(&scene))).collect();
+    let (mut open, mut most, mut votes) = (0, 0, 0);
+    while votes < commits.len() {
+        match scene.message().0 {
+            ClientMessage::TpcBegin(..) => open += 1,
+            ClientMessage::Call(_, Call::TpcVote(..)) => (open, votes) = (open - 1, votes + 1),
+            _ => {}
+        }
+        most = most.max(open);
+    }
+    assert!(most <= 64, "{most} at once");
+}
+
 // Nothing can have been committed without its vote, so there is nothing to ask.
 #[test]
 fn a_transaction_that_was_sent_in_part_is_sent_again() {
@@ -284,6 +302,15 @@ fn large(scene: &Scene) -> zeo_client::Transaction {
     let data = Bytes::from(vec![7; 100 << 10]);
     for oid in 0..LARGE {
         txn.store_new(Oid::new(oid), data.clone()).unwrap();
+    }
+    txn
+}
+
+/// A transaction that is not sent whole in its first turn.
+fn slow(scene: &Scene) -> zeo_client::Transaction {
+    let mut txn = scene.client.begin().unwrap();
+    for oid in 0..2 {
+        txn.store_new(Oid::new(oid), vec![7; 200 << 10]).unwrap();
     }
     txn
 }
