@@ -1,6 +1,7 @@
 //! What an operator sees: ready lines, exit codes, refusals.
 
 use std::fs;
+use std::path::Path;
 use std::time::Duration;
 
 use zeo_client::Client;
@@ -46,6 +47,61 @@ fn an_address_in_use_is_refused() {
     assert_eq!(code, Some(1));
     assert_eq!(error.lines().count(), 1, "{error}");
     assert!(error.contains(&daemon.address), "{error}");
+}
+
+#[test]
+fn a_store_of_a_newer_format_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let (status, ..) = Daemon::start(dir.path(), "127.0.0.1:0").terminate();
+    assert!(status.success());
+    // The format's version is the number at 8; the header's checksum is at 60.
+    let segment = dir.path().join("main/journal/00000001.log");
+    let mut bytes = fs::read(&segment).unwrap();
+    bytes[8..12].copy_from_slice(&99_u32.to_be_bytes());
+    let checksum = crc32c::crc32c(&bytes[..60]);
+    bytes[60..64].copy_from_slice(&checksum.to_be_bytes());
+    fs::write(&segment, &bytes).unwrap();
+    let error = refused_store(dir.path());
+    assert!(error.contains("00000001.log") && error.contains("format 99"), "{error}");
+}
+
+#[test]
+fn a_damaged_store_is_refused_with_the_place() {
+    let dir = tempfile::tempdir().unwrap();
+    let daemon = Daemon::start(dir.path(), "127.0.0.1:0");
+    let db = Client::connect(&daemon.url()).unwrap();
+    for _ in 0..10 {
+        let mut txn = db.begin().unwrap();
+        txn.create(vec![7; 1000]).unwrap();
+        txn.commit().unwrap();
+    }
+    // Killed, so that it has to be read again.
+    drop(daemon);
+    fs::remove_dir_all(dir.path().join("main/index")).unwrap();
+    let segment = dir.path().join("main/journal/00000001.log");
+    let mut bytes = fs::read(&segment).unwrap();
+    bytes[3_000] ^= 1;
+    fs::write(&segment, &bytes).unwrap();
+    let error = refused_store(dir.path());
+    assert!(error.contains("damaged") && error.contains("00000001.log"), "{error}");
+}
+
+#[test]
+fn a_data_directory_that_is_none_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("file");
+    fs::write(&file, "not a directory").unwrap();
+    let error = refused_store(&file);
+    assert!(error.contains(file.to_str().unwrap()), "{error}");
+}
+
+/// What a daemon says, in one line, of a store that it cannot open.
+fn refused_store(data: &Path) -> String {
+    let (code, error) = refused(data, &["--listen", "127.0.0.1:0"]);
+    assert_eq!(code, Some(1), "{error}");
+    let lines: Vec<&str> = error.lines().filter(|line| line.starts_with("zeo-server: ")).collect();
+    assert_eq!(lines.len(), 1, "{error}");
+    lines[0].to_owned()
 }
 
 #[test]
