@@ -9,5 +9,7 @@
 
 mod crash;
 mod daemon;
+mod lost_answers;
 mod operating;
+mod proxy;
 mod two_processes;
