@@ -78,12 +78,24 @@ fn a_damaged_store_is_refused_with_the_place() {
     // Killed, so that it has to be read again.
     drop(daemon);
     fs::remove_dir_all(dir.path().join("main/index")).unwrap();
-    let segment = dir.path().join("main/journal/00000001.log");
-    let mut bytes = fs::read(&segment).unwrap();
-    bytes[3_000] ^= 1;
-    fs::write(&segment, &bytes).unwrap();
+    let segment = damage_first_object(&dir.path().join("main/journal"));
     let error = refused_store(dir.path());
-    assert!(error.contains("damaged") && error.contains("00000001.log"), "{error}");
+    assert!(error.contains("damaged") && error.contains(&segment), "{error}");
+}
+
+/// Flips a bit of the first object in a journal; says in which file that is.
+fn damage_first_object(journal: &Path) -> String {
+    let mut segments: Vec<_> = fs::read_dir(journal).unwrap().map(|file| file.unwrap()).collect();
+    segments.sort_by_key(fs::DirEntry::file_name);
+    for segment in segments {
+        let mut bytes = fs::read(segment.path()).unwrap();
+        if let Some(place) = bytes.windows(500).position(|window| window == [7; 500]) {
+            bytes[place] ^= 1;
+            fs::write(segment.path(), &bytes).unwrap();
+            return segment.file_name().into_string().unwrap();
+        }
+    }
+    panic!("no object in {}", journal.display());
 }
 
 #[test]
