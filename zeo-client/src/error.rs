@@ -276,16 +276,34 @@ impl fmt::Debug for InDoubt {
 }
 
 /// [`Client::run`](crate::Client::run) gave up.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RunError<E> {
     /// The application's own code returned this; nothing was committed.
-    #[error(transparent)]
     App(E),
     /// The transaction could not be begun or committed; for a conflict, not in as many attempts as
     /// [`Options::attempts`](crate::Options::attempts) allows.
-    #[error(transparent)]
     Commit(CommitError),
+}
+
+impl<E: fmt::Display> fmt::Display for RunError<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::App(error) => error.fmt(f),
+            Self::Commit(error) => error.fmt(f),
+        }
+    }
+}
+
+/// Also where the work's own error is a `Box<dyn Error>`, which is none itself: so `?` takes one
+/// out of a function that returns another.
+impl<E: fmt::Debug + fmt::Display> std::error::Error for RunError<E> {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::App(_) => None,
+            Self::Commit(error) => error.source(),
+        }
+    }
 }
 
 impl From<CallError> for LoadError {

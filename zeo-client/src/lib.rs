@@ -90,3 +90,8 @@ pub use transaction::{CreateError, Transaction};
 pub use url::UrlError;
 pub use zeo_proto::{Conflict, Identity, Oid, Outcome, Tid, TxnId};
 pub use zeo_reactor::{Deferred, DeferredSender, Dropped, NoBlocking, WaitError, forbid_blocking};
+
+/// The README's example is compiled with those of the documentation.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;
