@@ -2,7 +2,8 @@
 //!
 //! `cargo bench -p zeo-tests` prints one table. Each row is measured in several rounds, interleaved
 //! with its reference, and says the medians and their ratio: this machine's absolute figures are
-//! of little use on another, the ratios are. `-- --quick` takes fewer and shorter rounds.
+//! of little use on another, the ratios are. `-- --quick` takes fewer and shorter rounds, and other
+//! arguments choose rows: `-- commits` measures those with "commits" in their name.
 #![expect(
     clippy::unwrap_used,
     clippy::print_stdout,
@@ -26,20 +27,35 @@ use zeo_server::storage::{self, OpenOptions as StorageOptions};
 use zeo_server::{RunningServer, Server};
 
 fn main() {
-    let quick = std::env::args().any(|argument| argument == "--quick");
-    let plan = if quick {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let plan = if arguments.iter().any(|argument| argument == "--quick") {
         Plan { rounds: 3, slice: Duration::from_millis(300) }
     } else {
         Plan { rounds: 7, slice: Duration::from_secs(1) }
     };
+    let names: Vec<_> = arguments.iter().filter(|name| !name.starts_with('-')).collect();
     println!("| what | zeo | reference | ratio | reference is |");
     println!("|---|---|---|---|---|");
-    cached_load(plan);
-    cold_load(plan);
-    batch_load(plan);
-    commits(plan, 1, "append to an extending file + fdatasync");
-    commits(plan, 64, "a plain log with group commit, 64 callers");
+    for (name, measure) in ROWS {
+        if names.is_empty() || names.iter().any(|part| name.contains(part.as_str())) {
+            measure(plan);
+        }
+    }
 }
+
+type Row = (&'static str, fn(Plan));
+
+const ROWS: [Row; 5] = [
+    ("load, in cache", cached_load),
+    ("load, cold", cold_load),
+    ("batch load", batch_load),
+    ("commits, 1 caller", |plan| {
+        commits(plan, 1, "append to an extending file + fdatasync");
+    }),
+    ("commits, 64 callers", |plan| {
+        commits(plan, 64, "a plain log with group commit, 64 callers");
+    }),
+];
 
 /// How long to measure.
 #[derive(Debug, Clone, Copy)]
@@ -113,7 +129,7 @@ fn commits(plan: Plan, callers: usize, reference: &str) {
     }
     let (ours, theirs) = (middle(ours), middle(theirs));
     println!(
-        "| durable commits, {callers} caller(s) | {ours:.0}/s | {theirs:.0}/s | {:.2} | {reference} |",
+        "| durable commits, {callers} callers | {ours:.0}/s | {theirs:.0}/s | {:.2} | {reference} |",
         ours / theirs
     );
 }
