@@ -6,37 +6,43 @@ use zeo_proto::{Conflict, Oid, Tid};
 
 use super::{Commit, Record, Refused};
 
-/// The records of a commit by object; of two for one object, the later.
-pub(super) fn latest_records(records: &[Record]) -> BTreeMap<Oid, &Record> {
-    records.iter().map(|record| (record.oid, record)).collect()
-}
+/// What a commit writes, by object, each with the serial that is current before it. Of two records
+/// for one object, the later counts.
+pub(super) type Writes<'a> = Vec<(&'a Record, Tid)>;
 
 /// Checks what a commit writes and depends on against what is current.
 ///
 /// `current` tells an object's current serial: that of its deletion if it is deleted,
 /// [`Tid::ZERO`] if it never was. The outer error is a failure of `current`.
-pub(super) fn conflict<E>(
+pub(super) fn writes<E>(
     commit: &Commit,
     mut current: impl FnMut(Oid) -> Result<Tid, E>,
-) -> Result<Option<Conflict>, E> {
-    for (&oid, record) in &latest_records(&commit.records) {
-        let committed = current(oid)?;
-        let stale = match record.serial {
-            Some(read) => committed != read,
-            None => committed > commit.snapshot,
+) -> Result<Result<Writes<'_>, Conflict>, E> {
+    let mut writes = Vec::with_capacity(commit.records.len());
+    for record in latest_records(&commit.records) {
+        let committed = current(record.oid)?;
+        let (stale, read) = match record.serial {
+            Some(read) => (committed != read, read),
+            None => (committed > commit.snapshot, commit.snapshot),
         };
         if stale {
-            let read = record.serial.unwrap_or(commit.snapshot);
-            return Ok(Some(Conflict { oid, committed, read }));
+            return Ok(Err(Conflict { oid: record.oid, committed, read }));
         }
+        writes.push((record, committed));
     }
     for &(oid, read) in &commit.read_current {
         let committed = current(oid)?;
         if committed != read {
-            return Ok(Some(Conflict { oid, committed, read }));
+            return Ok(Err(Conflict { oid, committed, read }));
         }
     }
-    Ok(None)
+    Ok(Ok(writes))
+}
+
+fn latest_records(records: &[Record]) -> impl Iterator<Item = &Record> {
+    let by_oid: BTreeMap<Oid, &Record> =
+        records.iter().map(|record| (record.oid, record)).collect();
+    by_oid.into_values()
 }
 
 /// The tid of the commit after `last`; refused when time has come to its end.

@@ -59,6 +59,7 @@ contract! {
     tids_grow_when_the_clock_does_not
     a_transaction_without_records_takes_a_tid
     a_commit_sent_twice_is_applied_once
+    a_commit_sent_again_is_known_however_much_is_indexed
     the_outcome_of_a_commit_is_its_tid
     a_transaction_said_not_to_be_committed_never_is
     an_outcome_of_another_epoch_is_too_old
@@ -251,6 +252,24 @@ fn a_commit_sent_twice_is_applied_once(kind: &impl Kind) {
     let storage = kind.reopen(storage);
     assert_eq!(committed(&storage, commit(2, [update(1, first, "b")])), second);
     assert_eq!(storage.last_tid(), second);
+}
+
+fn a_commit_sent_again_is_known_however_much_is_indexed(kind: &impl Kind) {
+    let mut storage = kind.open();
+    let mut sent = Vec::new();
+    for number in 1..=24 {
+        let commit = Commit { snapshot: storage.last_tid(), ..commit(number, [new(number, "a")]) };
+        sent.push((commit.clone(), committed(&storage, commit)));
+        if number % 3 == 0 {
+            storage.index_some().unwrap();
+        }
+        if number % 10 == 0 {
+            storage = kind.reopen(storage);
+        }
+        for (commit, tid) in &sent {
+            assert_eq!(committed(&storage, commit.clone()), *tid);
+        }
+    }
 }
 
 fn the_outcome_of_a_commit_is_its_tid(kind: &impl Kind) {

@@ -131,11 +131,9 @@ impl State {
         if self.fences.is_fenced(commit.id, commit.snapshot) {
             return Err(Refused::Fenced);
         }
-        let Ok(conflict) =
-            check::conflict(&commit, |oid| Ok::<_, std::convert::Infallible>(self.current(oid)));
-        if let Some(conflict) = conflict {
-            return Err(Refused::Conflict(conflict));
-        }
+        let current = |oid| Ok::<_, std::convert::Infallible>(self.current(oid));
+        let Ok(checked) = check::writes(&commit, current);
+        checked.map_err(Refused::Conflict)?;
         let tid = check::next_tid(self.last_tid, unix_micros)?;
         self.insert(commit, tid);
         Ok(tid)

@@ -151,7 +151,7 @@ pub enum Operation {
 pub struct Commit {
     /// The name its client gave it.
     pub id: TxnId,
-    /// The last tid that its reads saw.
+    /// The last tid that its reads saw. A commit that is sent again has the same.
     pub snapshot: Tid,
     /// User, description, extension.
     pub meta: TxnMeta,
@@ -223,7 +223,7 @@ pub enum Changes {
 /// Which background work waits.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Chores {
-    /// [`Storage::index_some`] has something to do.
+    /// [`Storage::index_some`] has enough to do.
     pub index: bool,
     /// [`Storage::prepare`] has something to do.
     pub prepare: bool,

@@ -6,11 +6,12 @@ use std::collections::BTreeMap;
 use zeo_proto::{MAX_META, MAX_OBJECT, MAX_PAGE, Oid, Outcome, OutcomeQuery, Tid, TxnId};
 
 use super::{Answers, Committer, JournalStorage, Oids};
+use crate::storage::check::{self, Writes};
 use crate::storage::disk::Disk;
 use crate::storage::fences::Fences;
 use crate::storage::index::{Entry, Index, IndexError, Place};
 use crate::storage::journal::{GroupBuilder, Position, Span};
-use crate::storage::{Applied, Commit, Operation, Record, Refused, check};
+use crate::storage::{Applied, Commit, Operation, Record, Refused};
 
 /// Bytes of data in one transaction: 1 GiB.
 const MAX_TRANSACTION: usize = 1 << 30;
@@ -94,7 +95,7 @@ impl<'a, D: Disk, I: Index> Draft<'a, D, I> {
     }
 
     fn commit(&mut self, commit: &Commit) -> Result<Tid, Refused> {
-        if let Some(tid) = self.committed_at(commit.id)? {
+        if let Some(tid) = self.committed_at(commit.id, commit.snapshot)? {
             return Ok(tid);
         }
         if self.fences.is_fenced(commit.id, commit.snapshot) {
@@ -102,26 +103,20 @@ impl<'a, D: Disk, I: Index> Draft<'a, D, I> {
         }
         self.check_writable()?;
         check_size(commit)?;
-        if let Some(conflict) = check::conflict(commit, |oid| self.current(oid))? {
-            return Err(Refused::Conflict(conflict));
-        }
+        let writes = check::writes(commit, |oid| self.current(oid))?.map_err(Refused::Conflict)?;
         let tid = check::next_tid(self.drafted.last_tid, self.unix_micros)?;
-        self.write(commit, tid)?;
+        self.write(commit, tid, writes);
         Ok(tid)
     }
 
-    fn write(&mut self, commit: &Commit, tid: Tid) -> Result<(), Refused> {
-        let records = check::latest_records(&commit.records);
-        let previous: Result<Vec<Tid>, _> = records.keys().map(|&oid| self.current(oid)).collect();
-        let previous = previous?;
-        self.drafted.group.transaction(commit, tid, records.len());
-        for (record, previous) in records.into_values().zip(previous) {
+    fn write(&mut self, commit: &Commit, tid: Tid, writes: Writes<'_>) {
+        self.drafted.group.transaction(commit, tid, writes.len());
+        for (record, previous) in writes {
             self.write_record(record, tid, previous);
         }
         self.committed.insert(commit.id, tid);
         self.drafted.outcomes.push(Entry::Outcome(commit.id, tid));
         self.drafted.last_tid = tid;
-        Ok(())
     }
 
     fn write_record(&mut self, record: &Record, tid: Tid, previous: Tid) {
@@ -149,7 +144,7 @@ impl<'a, D: Disk, I: Index> Draft<'a, D, I> {
         if query.epoch != self.storage.identity.epoch {
             return Ok(Outcome::TooOldToKnow);
         }
-        if let Some(tid) = self.committed_at(query.id)? {
+        if let Some(tid) = self.committed_at(query.id, query.snapshot)? {
             return Ok(Outcome::Committed(tid));
         }
         // A commit whose sync failed may turn out to be durable: nobody can say "not committed".
@@ -161,12 +156,16 @@ impl<'a, D: Disk, I: Index> Draft<'a, D, I> {
         self.poison.clone().map_or(Ok(()), |poison| Err(Refused::Failed(poison)))
     }
 
-    fn committed_at(&self, id: TxnId) -> Result<Option<Tid>, IndexError> {
-        let here = self.committed.get(&id).copied();
-        match here.or_else(|| self.storage.overlay().outcome(id)) {
-            Some(tid) => Ok(Some(tid)),
-            None => self.storage.index.outcome(id),
+    /// When a transaction that began at `snapshot` was committed, if it was: after its snapshot, so
+    /// the index need not be asked about one that is young.
+    fn committed_at(&self, id: TxnId, snapshot: Tid) -> Result<Option<Tid>, IndexError> {
+        if let Some(&tid) = self.committed.get(&id) {
+            return Ok(Some(tid));
         }
+        let overlay = self.storage.overlay();
+        let (known, complete) = (overlay.outcome(id), overlay.has_outcomes_after(snapshot));
+        drop(overlay);
+        if known.is_some() || complete { Ok(known) } else { self.storage.index.outcome(id) }
     }
 
     fn current(&self, oid: Oid) -> Result<Tid, IndexError> {

@@ -38,7 +38,9 @@ pub struct Settings {
     pub overlay_entries: usize,
     /// Entries after which a checkpoint is due. It is also due after every segment.
     pub checkpoint_entries: usize,
-    /// Entries that one [`Storage::index_some`] moves.
+    /// Entries that one [`Storage::index_some`] moves. As many gather in the overlay before it is
+    /// asked for: fewer are not worth a hand-over between threads, and what was written lately is
+    /// found faster in the overlay.
     pub index_step: usize,
     /// Fences that are remembered one by one.
     pub fences: usize,
@@ -219,10 +221,11 @@ impl<D: Disk, I: Index> Storage for JournalStorage<D, I> {
 
     fn chores(&self) -> Chores {
         let waiting = self.overlay().len();
+        let overlay_full = waiting >= self.settings.overlay_entries;
         Chores {
-            index: waiting > 0,
+            index: overlay_full || waiting >= self.settings.index_step,
             prepare: self.journal.wants_prepare(),
-            overlay_full: waiting >= self.settings.overlay_entries,
+            overlay_full,
         }
     }
 

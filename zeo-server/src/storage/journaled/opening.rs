@@ -78,7 +78,7 @@ impl<'a, I: Index> Replay<'a, I> {
         let fences = Fences::new(settings.fences);
         Self {
             index,
-            overlay: Overlay::default(),
+            overlay: Overlay::new(latest.tid),
             indexer: Indexer::new(checkpoint),
             committer: Committer { fences, oids, latest, milestone: latest.end },
             settings,

@@ -9,12 +9,14 @@ use crate::storage::index::{Checkpoint, Entry, Place};
 use crate::storage::journal::Position;
 
 /// What the index does not know yet.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Overlay {
     queue: VecDeque<Queued>,
     revisions: BTreeMap<(Oid, Tid), Place>,
     outcomes: BTreeMap<TxnId, Tid>,
     milestones: BTreeMap<Tid, Position>,
+    /// Outcomes up to this tid are in the index, all later ones are here.
+    floor: Tid,
 }
 
 /// What waits to be put into the index.
@@ -27,6 +29,17 @@ pub(super) enum Queued {
 }
 
 impl Overlay {
+    /// An overlay over an index that has the outcomes of all transactions up to `floor`.
+    pub(super) fn new(floor: Tid) -> Self {
+        Self {
+            queue: VecDeque::new(),
+            revisions: BTreeMap::new(),
+            outcomes: BTreeMap::new(),
+            milestones: BTreeMap::new(),
+            floor,
+        }
+    }
+
     pub(super) fn len(&self) -> usize {
         self.queue.len()
     }
@@ -40,6 +53,11 @@ impl Overlay {
 
     pub(super) fn outcome(&self, id: TxnId) -> Option<Tid> {
         self.outcomes.get(&id).copied()
+    }
+
+    /// Whether the outcomes of all transactions after `tid` are here.
+    pub(super) fn has_outcomes_after(&self, tid: Tid) -> bool {
+        tid >= self.floor
     }
 
     /// The last milestone whose tid is not after `tid`.
@@ -69,7 +87,10 @@ impl Overlay {
         for queued in self.queue.drain(..count.min(self.queue.len())) {
             match queued.entry() {
                 Entry::Revision(oid, tid, _) => drop(self.revisions.remove(&(oid, tid))),
-                Entry::Outcome(id, _) => drop(self.outcomes.remove(&id)),
+                Entry::Outcome(id, tid) => {
+                    self.outcomes.remove(&id);
+                    self.floor = tid;
+                }
                 Entry::Milestone(tid, _) => drop(self.milestones.remove(&tid)),
             }
         }
