@@ -4,7 +4,7 @@
 //! The product's client defends itself against a server that breaks these promises, so it cannot
 //! show whether they are kept. (PROTOCOL.md, "Ordering".)
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::time::Duration;
 
@@ -26,7 +26,8 @@ pub(crate) struct Watcher {
     connector: Option<ConnectorId>,
     /// What it heard on each connection, one after the other.
     heard: Vec<Heard>,
-    loads: BTreeMap<CallId, Oid>,
+    /// What each call waits for, in the order asked.
+    loads: BTreeMap<CallId, VecDeque<Oid>>,
     last_call: CallId,
 }
 
@@ -67,7 +68,16 @@ impl Watcher {
         match message {
             ServerMessage::Invalidate(tid, oids, _) => self.changed(tid, oids),
             ServerMessage::Reply(call, Reply::Loaded(loaded)) => {
-                self.loaded(cx, conn, call, loaded)
+                self.loaded(call, loaded);
+                self.load(cx, conn);
+            }
+            ServerMessage::Reply(call, Reply::LoadedMany(page, more)) => {
+                for loaded in page {
+                    self.loaded(call, loaded);
+                }
+                if !more {
+                    self.load(cx, conn);
+                }
             }
             ServerMessage::Goodbye(_) => {}
             other => panic!("nobody asked for {other:?}"),
@@ -80,8 +90,8 @@ impl Watcher {
         heard.tids.push(tid);
     }
 
-    fn loaded(&mut self, cx: &mut Context<Self>, conn: ConnId, call: CallId, loaded: Loaded) {
-        let oid = self.loads.remove(&call).unwrap();
+    fn loaded(&mut self, call: CallId, loaded: Loaded) {
+        let oid = self.loads.get_mut(&call).unwrap().pop_front().unwrap();
         if let Loaded::Revision(validity, _) = loaded
             && validity.end.is_none()
         {
@@ -92,22 +102,26 @@ impl Watcher {
                 "{oid} of {serial} is said to be current, but was changed at {changed:?}"
             );
         }
-        self.load(cx, conn);
     }
 
-    /// Asks for an object as of the last commit that it heard of, as a cache would.
+    /// Asks for an object, or for some at once, as of the last commit that it heard of, as a cache
+    /// would.
     fn load(&mut self, cx: &mut Context<Self>, conn: ConnId) {
         if self.last_call >= LOADS {
             return;
         }
         self.last_call += 1;
         let heard = self.heard.last().unwrap();
-        let oid = Oid::new(1 + cx.random() % OBJECTS);
         let before = heard.tids.last().unwrap_or(&heard.from).next();
-        self.loads.insert(self.last_call, oid);
-        let call = ClientMessage::Call(self.last_call, Call::LoadBefore(oid, before));
+        let count = 1 + cx.random() % 3;
+        let oids: Vec<Oid> = (0..count).map(|_| Oid::new(1 + cx.random() % OBJECTS)).collect();
+        let call = match oids[..] {
+            [oid] => Call::LoadBefore(oid, before),
+            _ => Call::LoadMany(before, oids.clone()),
+        };
+        self.loads.insert(self.last_call, oids.into());
         let mut frame = Vec::new();
-        zeo_proto::encode(&call, &[], &mut frame).unwrap();
+        zeo_proto::encode(&ClientMessage::Call(self.last_call, call), &[], &mut frame).unwrap();
         cx.transport(conn).unwrap().write(&frame);
     }
 

@@ -2,33 +2,39 @@
 //!
 //! A session may ask for more data than fits into memory: 256 batches of 1,024 objects of 63 MiB
 //! each are within the protocol. So its loads wait in a lane, in the order asked, while its output
-//! is not taken in, and few enough are in the stage at once that their results have a place. How
-//! large objects are is not known before they are loaded; the lane goes by the largest that it has
-//! seen lately.
+//! is not taken in, and few enough are begun that their results have a place. How large objects are
+//! is not known before they are loaded; the lane goes by the largest that it has seen lately.
+//!
+//! An answer may wait here too, and what it says may be out of date by the time it is sent. So
+//! nothing leaves a lane that is not sealed as of that moment ([`Lane::pop_outgoing`]).
 
 use std::collections::{BTreeMap, VecDeque};
 
-use zeo_proto::{Failure, Loaded, Oid, Tid};
+use zeo_proto::{Failure, Oid, Tid};
 
+use crate::batch::{Batch, Page};
 use crate::session::Caller;
 use crate::storage::Found;
-
-/// What an answered load says.
-pub(crate) type Answer = Result<Found, Failure>;
 
 /// Loads of one session that are not answered yet.
 #[derive(Debug)]
 pub(crate) struct Lane {
+    /// In the order asked.
     waiting: VecDeque<Wanted>,
     /// Loads of this session in the stage, or in the queue before it.
     in_stage: usize,
     /// The largest object seen lately, in bytes; it shrinks slowly.
     largest: usize,
-    batches: BTreeMap<BatchId, Batch>,
-    next_batch: BatchId,
+    /// Bytes of data in answers that are not sent yet.
+    held: usize,
+    batches: BTreeMap<Order, Batch>,
     /// What can be sent as soon as the peer takes it in.
-    outgoing: VecDeque<Outgoing>,
+    ready: VecDeque<Ready>,
+    next_order: Order,
 }
+
+/// Numbers a lane's loads in the order asked.
+pub(crate) type Order = u64;
 
 /// One object that somebody waits for.
 #[derive(Debug, Clone, Copy)]
@@ -36,6 +42,7 @@ pub(crate) struct Wanted {
     pub(crate) oid: Oid,
     pub(crate) before: Tid,
     pub(crate) target: Target,
+    order: Order,
 }
 
 /// Where a loaded object goes.
@@ -43,20 +50,48 @@ pub(crate) struct Wanted {
 pub(crate) enum Target {
     /// It is the answer to this call.
     Call(Caller),
-    /// It is one of many, at this place in the batch.
-    Batch(Caller, BatchId, usize),
+    /// It is one of many; the batch is named by the order of its first.
+    Batch(Caller, Order),
 }
 
 impl Target {
     /// Who asked.
     pub(crate) fn caller(self) -> Caller {
         match self {
-            Self::Call(caller) | Self::Batch(caller, ..) => caller,
+            Self::Call(caller) | Self::Batch(caller, _) => caller,
         }
     }
 }
 
-/// Something to be sent for a lane's loads.
+/// What was found of an object.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) wanted: Wanted,
+    pub(crate) found: Found,
+    /// The last commit that was published when it was looked for; later ones are not in it.
+    pub(crate) as_of: Tid,
+}
+
+impl Answer {
+    /// Bytes of data in it.
+    pub(crate) fn size(&self) -> usize {
+        match &self.found {
+            Found::Revision(_, data) => data.len(),
+            Found::Absent | Found::Deleted(_) => 0,
+        }
+    }
+}
+
+/// Something that can be sent.
+#[derive(Debug)]
+enum Ready {
+    Found(Answer),
+    /// A page of that batch.
+    Page(Order),
+    Failed(Caller, Failure),
+}
+
+/// Something to be sent at once: it holds as of now.
 #[derive(Debug)]
 pub(crate) enum Outgoing {
     /// What was found, for a call; its last word.
@@ -67,29 +102,6 @@ pub(crate) enum Outgoing {
     Failed(Caller, Failure),
 }
 
-/// Names a batch within its lane.
-pub(crate) type BatchId = u64;
-
-/// A `LoadMany` on its way: answered in the order asked, a page whenever one is full.
-#[derive(Debug, Default)]
-struct Batch {
-    /// Answers whose turn it is not yet, by their place.
-    early: BTreeMap<usize, Found>,
-    /// How many answers are in pages already.
-    placed: usize,
-    total: usize,
-    page: Page,
-}
-
-/// One page of an answer to `LoadMany`.
-#[derive(Debug, Default)]
-pub(crate) struct Page {
-    /// What was found, in the order asked.
-    pub(crate) loaded: Vec<Loaded>,
-    /// The data of all of them, one after the other.
-    pub(crate) data: Vec<u8>,
-}
-
 impl Default for Lane {
     fn default() -> Self {
         Self {
@@ -97,38 +109,58 @@ impl Default for Lane {
             in_stage: 0,
             // Nothing is known yet, so a few at a time.
             largest: WINDOW_BYTES / 4,
+            held: 0,
             batches: BTreeMap::new(),
-            next_batch: 0,
-            outgoing: VecDeque::new(),
+            ready: VecDeque::new(),
+            next_order: 0,
         }
     }
 }
 
 impl Lane {
     /// Puts a load at the end.
-    pub(crate) fn push(&mut self, wanted: Wanted) {
-        self.waiting.push_back(wanted);
+    pub(crate) fn push(&mut self, caller: Caller, oid: Oid, before: Tid) {
+        self.push_one(Target::Call(caller), oid, before);
     }
 
     /// Puts all loads of a batch at the end; there must be at least one.
     pub(crate) fn push_batch(&mut self, caller: Caller, before: Tid, oids: Vec<Oid>) {
-        let id = self.next_batch;
-        self.next_batch += 1;
-        self.batches.insert(id, Batch { total: oids.len(), ..Batch::default() });
-        self.waiting.extend((0..).zip(oids).map(|(place, oid)| Wanted {
-            oid,
-            before,
-            target: Target::Batch(caller, id, place),
-        }));
+        let first = self.next_order;
+        self.batches.insert(first, Batch::new(caller, oids.len() as u64));
+        for oid in oids {
+            self.push_one(Target::Batch(caller, first), oid, before);
+        }
+    }
+
+    fn push_one(&mut self, target: Target, oid: Oid, before: Tid) {
+        let order = self.next_order;
+        self.next_order += 1;
+        self.waiting.push_back(Wanted { oid, before, target, order });
     }
 
     /// The next load to be answered or given to the stage, if there is room for its result.
     pub(crate) fn next(&mut self) -> Option<Wanted> {
-        if self.has_room() { self.waiting.pop_front() } else { None }
+        while self.has_room() {
+            let wanted = self.waiting.pop_front()?;
+            if self.is_wanted(&wanted) {
+                return Some(wanted);
+            }
+        }
+        None
     }
 
+    /// One load may always be in the stage: it is the oldest, and others wait for it.
     fn has_room(&self) -> bool {
-        self.in_stage < (WINDOW_BYTES / self.largest.max(1)).clamp(1, WINDOW_LOADS)
+        let expected = self.held.saturating_add(self.largest.saturating_mul(self.in_stage + 1));
+        self.in_stage == 0 || (expected <= WINDOW_BYTES && self.in_stage < WINDOW_LOADS)
+    }
+
+    /// Not if its batch has failed.
+    fn is_wanted(&self, wanted: &Wanted) -> bool {
+        match wanted.target {
+            Target::Call(_) => true,
+            Target::Batch(_, first) => self.batches.contains_key(&first),
+        }
     }
 
     /// A load of this lane went to the stage.
@@ -136,82 +168,112 @@ impl Lane {
         self.in_stage += 1;
     }
 
-    /// A load came back from the stage undone: it is the next to go there again.
+    /// A load came back from the stage undone.
     pub(crate) fn undone(&mut self, wanted: Wanted) {
         self.in_stage = self.in_stage.saturating_sub(1);
-        self.waiting.push_front(wanted);
+        self.put_back(wanted);
     }
 
     /// A load came back from the stage with an answer.
-    pub(crate) fn returned(&mut self, target: Target, answer: Answer) {
+    pub(crate) fn returned(&mut self, answer: Answer) {
         self.in_stage = self.in_stage.saturating_sub(1);
-        let size = match &answer {
-            Ok(Found::Revision(_, data)) => data.len(),
-            Ok(Found::Absent | Found::Deleted(_)) | Err(_) => 0,
-        };
-        self.largest = size.max(self.largest - self.largest / 64);
-        self.answered(target, answer);
+        self.largest = answer.size().max(self.largest - self.largest / 64);
+        self.answered(answer);
+    }
+
+    /// A load came back from the stage with a failure. One failure fails a batch; answers that
+    /// still come find nothing.
+    pub(crate) fn failed(&mut self, target: Target, failure: Failure) {
+        self.in_stage = self.in_stage.saturating_sub(1);
+        if let Target::Batch(_, first) = target {
+            let Some(batch) = self.batches.remove(&first) else { return };
+            self.held -= batch.held();
+        }
+        self.ready.push_back(Ready::Failed(target.caller(), failure));
     }
 
     /// There is an answer, which goes out when it is its turn.
-    pub(crate) fn answered(&mut self, target: Target, answer: Answer) {
-        match (target, answer) {
-            (Target::Call(caller), Ok(found)) => {
-                self.outgoing.push_back(Outgoing::Found(caller, found));
+    pub(crate) fn answered(&mut self, answer: Answer) {
+        let size = answer.size();
+        match answer.wanted.target {
+            Target::Call(_) => self.ready.push_back(Ready::Found(answer)),
+            Target::Batch(_, first) => {
+                let Some(batch) = self.batches.get_mut(&first) else { return };
+                batch.insert(answer.wanted.order - first, answer);
+                self.queue_page(first);
             }
-            (Target::Call(caller), Err(failure)) => {
-                self.outgoing.push_back(Outgoing::Failed(caller, failure));
+        }
+        self.held += size;
+    }
+
+    /// Puts a batch that has something to send among what can be sent, once.
+    fn queue_page(&mut self, first: Order) {
+        let Some(batch) = self.batches.get_mut(&first) else { return };
+        if batch.has_page() && !core::mem::replace(&mut batch.queued, true) {
+            self.ready.push_back(Ready::Page(first));
+        }
+    }
+
+    /// A load has to be done again, or still; those that were asked earlier come first.
+    fn put_back(&mut self, wanted: Wanted) {
+        let place = self.waiting.partition_point(|other| other.order < wanted.order);
+        self.waiting.insert(place, wanted);
+    }
+
+    /// What is to be sent next, which has to happen at once.
+    ///
+    /// `seal` brings an answer up to date; its error is a load that has to be done again.
+    pub(crate) fn pop_outgoing(
+        &mut self,
+        mut seal: impl FnMut(Answer) -> Result<Answer, Wanted>,
+    ) -> Option<Outgoing> {
+        while let Some(ready) = self.ready.pop_front() {
+            let outgoing = match ready {
+                Ready::Found(answer) => self.seal_found(answer, &mut seal),
+                Ready::Page(first) => self.seal_page(first, &mut seal),
+                Ready::Failed(caller, failure) => Some(Outgoing::Failed(caller, failure)),
+            };
+            if outgoing.is_some() {
+                return outgoing;
             }
-            (Target::Batch(caller, id, place), Ok(found)) => {
-                let Some(batch) = self.batches.get_mut(&id) else { return };
-                batch.early.insert(place, found);
-                if batch.advance(caller, &mut self.outgoing) {
-                    self.batches.remove(&id);
-                }
-            }
-            // One failure fails the batch; answers that still come find nothing.
-            (Target::Batch(caller, id, _), Err(failure)) => {
-                if self.batches.remove(&id).is_some() {
-                    self.outgoing.push_back(Outgoing::Failed(caller, failure));
-                }
+        }
+        None
+    }
+
+    fn seal_found(
+        &mut self,
+        answer: Answer,
+        seal: impl FnOnce(Answer) -> Result<Answer, Wanted>,
+    ) -> Option<Outgoing> {
+        self.held -= answer.size();
+        match seal(answer) {
+            Ok(answer) => Some(Outgoing::Found(answer.wanted.target.caller(), answer.found)),
+            Err(wanted) => {
+                self.put_back(wanted);
+                None
             }
         }
     }
 
-    /// What is to be sent next.
-    pub(crate) fn pop_outgoing(&mut self) -> Option<Outgoing> {
-        self.outgoing.pop_front()
-    }
-}
-
-impl Batch {
-    /// Moves the answers whose turn it is into pages, and the full ones to `outgoing`; whether the
-    /// last went there.
-    fn advance(&mut self, caller: Caller, outgoing: &mut VecDeque<Outgoing>) -> bool {
-        while let Some(found) = self.early.remove(&self.placed) {
-            self.placed += 1;
-            if let Some(full) = self.page.add(found) {
-                outgoing.push_back(Outgoing::Page(caller, full, true));
-            }
+    fn seal_page(
+        &mut self,
+        first: Order,
+        seal: impl FnMut(Answer) -> Result<Answer, Wanted>,
+    ) -> Option<Outgoing> {
+        let batch = self.batches.get_mut(&first)?;
+        batch.queued = false;
+        let held = batch.held();
+        let (page, again) = batch.take_page(seal);
+        self.held -= held - batch.held();
+        let (caller, more) = (batch.caller, !batch.is_complete());
+        if let Some(wanted) = again {
+            self.put_back(wanted);
+        } else if more {
+            self.queue_page(first);
+        } else {
+            self.batches.remove(&first);
         }
-        let is_complete = self.placed == self.total;
-        if is_complete {
-            let last = core::mem::take(&mut self.page);
-            outgoing.push_back(Outgoing::Page(caller, last, false));
-        }
-        is_complete
-    }
-}
-
-impl Page {
-    /// Adds what was found; the page as it was comes back if that would make it too large.
-    fn add(&mut self, found: Found) -> Option<Self> {
-        let (loaded, data) = found.into_outgoing();
-        let is_full = self.data.len() + data.len() > PAGE_BYTES && !self.loaded.is_empty();
-        let full = is_full.then(|| core::mem::take(self));
-        self.loaded.push(loaded);
-        self.data.extend_from_slice(&data);
-        full
+        (!page.loaded.is_empty()).then_some(Outgoing::Page(caller, page, more))
     }
 }
 
@@ -219,27 +281,3 @@ impl Page {
 const WINDOW_BYTES: usize = 16 << 20;
 /// Loads that may be in the stage for one session.
 const WINDOW_LOADS: usize = 256;
-/// A page of a batch ends at about this many bytes; one object may be larger.
-const PAGE_BYTES: usize = 1 << 20;
-const _: () = assert!(PAGE_BYTES < zeo_proto::MAX_FRAME);
-
-#[cfg(test)]
-mod tests {
-    use bytes::Bytes;
-    use zeo_proto::Validity;
-
-    use super::*;
-
-    #[test]
-    fn a_full_page_comes_back() {
-        let mut page = Page::default();
-        assert!(page.add(revision(PAGE_BYTES)).is_none(), "one object may fill a page");
-        assert_eq!(page.add(revision(1)).unwrap().data.len(), PAGE_BYTES);
-        assert_eq!(page.data.len(), 1);
-    }
-
-    fn revision(size: usize) -> Found {
-        let validity = Validity { serial: Tid::new(1), end: None };
-        Found::Revision(validity, Bytes::from(vec![7; size]))
-    }
-}

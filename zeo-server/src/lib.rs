@@ -24,6 +24,7 @@
 //! # }
 //! ```
 
+mod batch;
 mod builder;
 mod catch_up;
 mod chores;

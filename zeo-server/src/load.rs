@@ -4,7 +4,8 @@
 //! A load is done as of the last tid *published* when it was asked. By the time its result is back
 //! in the reactor, more may have been published, and the reader may have been told: so the result
 //! is *sealed*, its revision ended at the first commit of that object that the load did not see,
-//! and a reader who asked for what is newest gets another load instead.
+//! and a reader who asked for what is newest gets another load instead. That is done when the
+//! result is back, and again when it leaves its lane, which may be later.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -13,10 +14,12 @@ use bytes::Bytes;
 use zeo_proto::{Failure, Loaded, MAX_BATCH, Oid, Reply, ServerMessage, Tid, Validity};
 use zeo_reactor::{ConnId, Context, JobPanicked};
 
+use crate::batch::Page;
 use crate::database::{Database, DatabaseId};
-use crate::lane::{Answer, Outgoing, Page, Target, Wanted};
+use crate::lane::{Answer, Outgoing, Wanted};
 use crate::outgoing::send;
 use crate::recent::Since;
+use crate::rules::Rules;
 use crate::server::Server;
 use crate::session::Caller;
 use crate::storage::{Found, Storage, StorageError};
@@ -44,7 +47,7 @@ impl Server {
         before: Tid,
     ) {
         let Some(session) = self.sessions.get_mut(&caller.conn) else { return };
-        session.lane.push(Wanted { oid, before, target: Target::Call(caller) });
+        session.lane.push(caller, oid, before);
         self.advance_lane(cx, caller.conn);
     }
 
@@ -71,14 +74,16 @@ impl Server {
         let mut begun = false;
         while cx.transport(conn).is_some_and(|transport| transport.output_len() < CONGESTED) {
             let Some(session) = self.sessions.get_mut(&conn) else { break };
-            if let Some(outgoing) = session.lane.pop_outgoing() {
+            let (database, rules) = (self.databases.at_mut(id), self.rules);
+            if let Some(outgoing) =
+                session.lane.pop_outgoing(|answer| seal(database, rules, answer))
+            {
                 self.send_outgoing(cx, outgoing);
                 continue;
             }
             let Some(wanted) = session.lane.next() else { break };
-            let database = self.databases.at_mut(id);
             if let Some(found) = load_hot(database, &wanted) {
-                session.lane.answered(wanted.target, Ok(found));
+                session.lane.answered(Answer { wanted, found, as_of: database.published });
                 continue;
             }
             session.lane.sent();
@@ -149,7 +154,7 @@ impl Server {
                 tracing::error!("a load panicked: {panicked}");
                 for wanted in job {
                     let failure = Failure::StorageFailed("the load panicked".to_owned());
-                    self.returned(cx, wanted.target, Err(failure));
+                    self.load_failed(cx, wanted, failure);
                 }
             }
         }
@@ -163,27 +168,34 @@ impl Server {
         as_of: Tid,
         (wanted, result): (Wanted, Result<Found, StorageError>),
     ) {
-        let rules = self.rules;
-        let database = self.databases.at_mut(id);
-        let answer = match result {
-            Ok(found) if !rules.seal => Ok(found),
-            Ok(found) => match seal(database, &wanted, as_of, found) {
-                Some(found) => Ok(found),
-                None => return database.loads.waiting.push_back(wanted),
-            },
-            Err(error) => Err(load_failure(wanted.oid, &error)),
+        let found = match result {
+            Ok(found) => found,
+            Err(error) => return self.load_failed(cx, wanted, load_failure(wanted.oid, &error)),
         };
-        if let Ok(Found::Revision(Validity { serial, end: None }, data)) = &answer {
-            database.hot.insert(wanted.oid, *serial, data);
+        let database = self.databases.at_mut(id);
+        match seal(database, self.rules, Answer { wanted, found, as_of }) {
+            Ok(answer) => {
+                if let Found::Revision(Validity { serial, end: None }, data) = &answer.found {
+                    database.hot.insert(wanted.oid, *serial, data);
+                }
+                self.returned(cx, answer);
+            }
+            Err(wanted) => database.loads.waiting.push_back(wanted),
         }
-        self.returned(cx, wanted.target, answer);
     }
 
     /// A load came back from the stage: there is room for another of its session.
-    fn returned(&mut self, cx: &mut Context<Self>, target: Target, answer: Answer) {
-        let conn = target.caller().conn;
+    fn returned(&mut self, cx: &mut Context<Self>, answer: Answer) {
+        let conn = answer.wanted.target.caller().conn;
         let Some(session) = self.sessions.get_mut(&conn) else { return };
-        session.lane.returned(target, answer);
+        session.lane.returned(answer);
+        self.advance_lane(cx, conn);
+    }
+
+    fn load_failed(&mut self, cx: &mut Context<Self>, wanted: Wanted, failure: Failure) {
+        let conn = wanted.target.caller().conn;
+        let Some(session) = self.sessions.get_mut(&conn) else { return };
+        session.lane.failed(wanted.target, failure);
         self.advance_lane(cx, conn);
     }
 
@@ -205,25 +217,28 @@ fn load_hot(database: &mut Database, wanted: &Wanted) -> Option<Found> {
     Some(Found::Revision(validity, record.data.clone()))
 }
 
-/// Ends a revision at the first commit that its load did not see; `None` where the reader asked for
-/// something newer than was found and has to be served by another load.
-fn seal(database: &Database, wanted: &Wanted, as_of: Tid, found: Found) -> Option<Found> {
-    if database.published == as_of {
-        return Some(found);
+/// Ends a revision at the first commit that its load did not see. The error is a load to be done
+/// again: its reader asked for something newer than was found.
+fn seal(database: &Database, rules: Rules, answer: Answer) -> Result<Answer, Wanted> {
+    let Answer { wanted, found, as_of } = answer;
+    let published = database.published;
+    if published == as_of || !rules.seal {
+        return Ok(Answer { wanted, found, as_of });
     }
     let end = match database.recent.first_after(wanted.oid, as_of) {
-        Since::Unchanged => return Some(found),
+        Since::Unchanged => return Ok(Answer { wanted, found, as_of: published }),
         Since::ChangedAt(tid) => tid,
         Since::Forgotten => as_of.next(),
     };
     if end < wanted.before {
-        return None;
+        return Err(wanted);
     }
-    Some(match found {
+    let found = match found {
         Found::Absent => Found::Absent,
         Found::Deleted(validity) => Found::Deleted(end_at(validity, end)),
         Found::Revision(validity, data) => Found::Revision(end_at(validity, end), data),
-    })
+    };
+    Ok(Answer { wanted, found, as_of: published })
 }
 
 fn end_at(validity: Validity, end: Tid) -> Validity {

@@ -8,6 +8,8 @@
 )]
 
 mod commits;
+mod faulty;
 mod hostile;
 mod loads;
+mod order;
 mod peer;

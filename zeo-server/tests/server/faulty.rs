@@ -1,0 +1,153 @@
+//! A storage in memory that waits, fails or panics when a test says so.
+
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::time::Duration;
+
+use zeo_proto::{Identity, Oid, Tid};
+use zeo_server::storage::{
+    Applied, Changes, Chores, Found, MemoryStorage, Operation, Refused, Storage, StorageError,
+};
+use zeo_server::{Limits, RunningServer, Server};
+
+/// The storage; a test holds another reference to it.
+#[derive(Debug)]
+pub(crate) struct Faulty {
+    storage: MemoryStorage,
+    faults: Mutex<Faults>,
+    changed: Condvar,
+}
+
+/// What goes wrong now, and what has happened so far.
+#[expect(clippy::struct_excessive_bools, reason = "switches that a test sets one by one")]
+#[derive(Debug, Default)]
+pub(crate) struct Faults {
+    /// Loads of this object wait.
+    pub(crate) held_load: Option<Oid>,
+    /// A load is waiting, or has waited.
+    pub(crate) load_waited: bool,
+    /// No commit may be applied before the index has caught up.
+    pub(crate) overlay_full: bool,
+    /// So many runs of the index fail; the next one catches up.
+    pub(crate) index_failures: u32,
+    /// So many runs of the index leave the overlay as full as it was, before one catches up.
+    pub(crate) index_steps: u32,
+    /// The next group is applied, and then the stage panics.
+    pub(crate) panic_after_apply: bool,
+    /// The storage was closed in order.
+    pub(crate) closed: bool,
+    /// Something was asked of it after that.
+    pub(crate) used_when_closed: bool,
+}
+
+impl Faulty {
+    /// A storage in which nothing is wrong yet.
+    pub(crate) fn new() -> Arc<Self> {
+        let storage = MemoryStorage::new(Identity { uuid: [7; 16], epoch: 1 });
+        Arc::new(Self { storage, faults: Mutex::default(), changed: Condvar::new() })
+    }
+
+    /// A server of nothing else.
+    pub(crate) fn serve(self: &Arc<Self>, limits: Limits) -> RunningServer {
+        Server::builder()
+            .storage("main", Arc::clone(self) as Arc<dyn Storage>)
+            .limits(limits)
+            .listen("127.0.0.1:0".parse().unwrap())
+            .start()
+            .unwrap()
+    }
+
+    /// Changes what goes wrong; whoever waits looks again.
+    pub(crate) fn set(&self, change: impl FnOnce(&mut Faults)) {
+        change(&mut self.faults());
+        self.changed.notify_all();
+    }
+
+    /// Waits until something has happened.
+    pub(crate) fn wait_until(&self, happened: impl Fn(&Faults) -> bool) {
+        let waits = |faults: &mut Faults| !happened(faults);
+        let (_, late) = self.changed.wait_timeout_while(self.faults(), PATIENCE, waits).unwrap();
+        assert!(!late.timed_out(), "it does not happen");
+    }
+
+    fn faults(&self) -> MutexGuard<'_, Faults> {
+        self.faults.lock().unwrap()
+    }
+
+    fn used(&self) -> MutexGuard<'_, Faults> {
+        let mut faults = self.faults();
+        faults.used_when_closed |= faults.closed;
+        faults
+    }
+}
+
+impl Storage for Faulty {
+    fn identity(&self) -> Identity {
+        self.storage.identity()
+    }
+
+    fn last_tid(&self) -> Tid {
+        self.storage.last_tid()
+    }
+
+    fn load_before(&self, oid: Oid, before: Tid, as_of: Tid) -> Result<Found, StorageError> {
+        let mut faults = self.used();
+        if faults.held_load == Some(oid) {
+            faults.load_waited = true;
+            self.changed.notify_all();
+            let held = |now: &mut Faults| now.held_load == Some(oid);
+            // A test that fails must come to its end as well.
+            drop(self.changed.wait_timeout_while(faults, PATIENCE, held).unwrap());
+        } else {
+            drop(faults);
+        }
+        self.storage.load_before(oid, before, as_of)
+    }
+
+    fn apply(&self, group: Vec<Operation>, unix_micros: u64) -> Vec<Result<Applied, Refused>> {
+        assert!(!self.used().overlay_full, "the server must wait for the index");
+        let results = self.storage.apply(group, unix_micros);
+        let panics = std::mem::take(&mut self.used().panic_after_apply);
+        assert!(!panics, "as the test wants it");
+        results
+    }
+
+    fn changes_since(
+        &self,
+        since: Tid,
+        through: Tid,
+        limit: usize,
+    ) -> Result<Changes, StorageError> {
+        drop(self.used());
+        self.storage.changes_since(since, through, limit)
+    }
+
+    fn chores(&self) -> Chores {
+        let overlay_full = self.faults().overlay_full;
+        Chores { index: overlay_full, prepare: false, overlay_full }
+    }
+
+    fn index_some(&self) -> Result<(), StorageError> {
+        let mut faults = self.used();
+        if let Some(left) = faults.index_failures.checked_sub(1) {
+            faults.index_failures = left;
+            self.changed.notify_all();
+            return Err(StorageError::Index("as the test wants it".to_owned()));
+        }
+        match faults.index_steps.checked_sub(1) {
+            Some(left) => faults.index_steps = left,
+            None => faults.overlay_full = false,
+        }
+        Ok(())
+    }
+
+    fn prepare(&self) -> Result<(), StorageError> {
+        Ok(())
+    }
+
+    fn close(&self) -> Result<(), StorageError> {
+        self.set(|faults| faults.closed = true);
+        Ok(())
+    }
+}
+
+const PATIENCE: Duration = Duration::from_secs(10);
