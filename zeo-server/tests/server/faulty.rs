@@ -65,8 +65,8 @@ impl Faulty {
     /// Waits until something has happened.
     pub(crate) fn wait_until(&self, happened: impl Fn(&Faults) -> bool) {
         let waits = |faults: &mut Faults| !happened(faults);
-        let (_, late) = self.changed.wait_timeout_while(self.faults(), PATIENCE, waits).unwrap();
-        assert!(!late.timed_out(), "it does not happen");
+        let waited = self.changed.wait_timeout_while(self.faults(), PATIENCE, waits).unwrap();
+        assert!(!waited.1.timed_out(), "it does not happen");
     }
 
     fn faults(&self) -> MutexGuard<'_, Faults> {
