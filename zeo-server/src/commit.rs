@@ -23,11 +23,14 @@ impl Server {
         if session.transactions.len() >= max {
             return self.break_off(cx, conn, format!("more than {max} transactions open"));
         }
-        let transaction = OpenTransaction::new(begin);
-        self.buffered_bytes += transaction.bytes;
-        if session.transactions.insert(number, transaction).is_some() {
-            self.break_off(cx, conn, format!("tpc_begin: transaction {number} is open already"));
+        if session.transactions.contains_key(&number) {
+            let how = format!("tpc_begin: transaction {number} is open already");
+            return self.break_off(cx, conn, how);
         }
+        let mut transaction = OpenTransaction::new(begin);
+        let bytes = transaction.begin_bytes();
+        transaction.grow(bytes, &mut self.buffered_bytes, &self.limits);
+        session.transactions.insert(number, transaction);
     }
 
     pub(crate) fn store(
@@ -40,7 +43,7 @@ impl Server {
         debug_assert!(data.len() <= MAX_OBJECT, "the codec checks it");
         let Store { oid, serial, refs } = store;
         if oid > MAX_OID {
-            return self.break_off(cx, conn, format!("store: {oid} is no oid that was handed out"));
+            return self.no_oid(cx, conn, oid);
         }
         self.gather(cx, conn, number, |transaction| {
             let bytes = record_bytes(data.len(), refs.as_ref().map_or(0, Vec::len));
@@ -56,6 +59,9 @@ impl Server {
         number: TxnNumber,
         (oid, serial): (Oid, Tid),
     ) {
+        if oid > MAX_OID {
+            return self.no_oid(cx, conn, oid);
+        }
         self.gather(cx, conn, number, |transaction| {
             let record = Record { oid, serial: Some(serial), data: None, refs: None };
             transaction.records.push(record);
@@ -76,9 +82,11 @@ impl Server {
         });
     }
 
+    fn no_oid(&mut self, cx: &mut Context<Self>, conn: ConnId, oid: Oid) {
+        self.break_off(cx, conn, format!("{oid} is no oid that was handed out"));
+    }
+
     /// Adds something to a transaction, within its bounds; `add` says how many bytes it took.
-    ///
-    /// A transaction that outgrew a bound keeps nothing more; its vote says why.
     fn gather(
         &mut self,
         cx: &mut Context<Self>,
@@ -95,15 +103,8 @@ impl Server {
             return;
         }
         let added = add(transaction);
-        transaction.bytes += added;
-        self.buffered_bytes += added;
+        transaction.grow(added, &mut self.buffered_bytes, &self.limits);
         self.databases.at_mut(database).counters.stores += 1;
-        if transaction.bytes > self.limits.transaction_bytes {
-            let limit = self.limits.transaction_bytes;
-            self.buffered_bytes -= transaction.fail(Failure::TransactionTooLarge(limit));
-        } else if self.buffered_bytes > self.limits.buffered_bytes {
-            self.buffered_bytes -= transaction.fail(Failure::Busy);
-        }
     }
 
     pub(crate) fn tpc_abort(&mut self, conn: ConnId, number: TxnNumber) {
@@ -168,7 +169,7 @@ impl Server {
     }
 }
 
-/// The largest oid that a client may store. Names are counted up from the largest in use, so a
+/// The largest oid that a client may write. Names are counted up from the largest in use, so a
 /// peer that stored the largest there is would leave none.
 const MAX_OID: Oid = Oid::new(u64::MAX / 2);
 

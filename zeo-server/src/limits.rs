@@ -15,8 +15,8 @@ pub struct Limits {
     pub open_transactions: usize,
     /// Bytes of one transaction; beyond it the vote answers `TransactionTooLarge`. 1 GiB.
     pub transaction_bytes: u64,
-    /// Bytes of all transactions that are open or wait for the commit stage; beyond it a store
-    /// makes its transaction fail with `Busy`. 1 GiB.
+    /// Bytes of all transactions that are open or wait for the commit stage; a transaction that
+    /// would take more fails with `Busy` at its vote. 1 GiB.
     pub buffered_bytes: u64,
     /// Bytes of output that wait for one peer; beyond it the peer is disconnected. 64 MiB.
     pub output_bytes: usize,

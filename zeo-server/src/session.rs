@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use zeo_proto::{Begin, CallId, Failure, Oid, Tid, TxnNumber};
+use zeo_proto::{Begin, CallId, Failure, Oid, Tid, TxnMeta, TxnNumber};
 use zeo_reactor::ConnId;
 
 use crate::database::DatabaseId;
 use crate::lane::Lane;
+use crate::limits::Limits;
 use crate::storage::Record;
 
 /// What the server knows of one client.
@@ -57,13 +58,30 @@ pub(crate) struct OpenTransaction {
 impl OpenTransaction {
     /// A transaction that has nothing yet.
     pub(crate) fn new(begin: Begin) -> Self {
-        let bytes = TRANSACTION_BYTES + begin.meta.extension.len() as u64;
-        Self { begin, records: Vec::new(), read_current: Vec::new(), bytes, failed: None }
+        Self { begin, records: Vec::new(), read_current: Vec::new(), bytes: 0, failed: None }
     }
 
-    /// Lets go of what it holds; its vote will fail for this reason. Returns the bytes released.
-    pub(crate) fn fail(&mut self, failure: Failure) -> u64 {
-        self.failed.get_or_insert(failure);
+    /// Bytes that it takes from its beginning on.
+    pub(crate) fn begin_bytes(&self) -> u64 {
+        TRANSACTION_BYTES + self.begin.meta.size() as u64
+    }
+
+    /// Counts more bytes, here and among those of all transactions. One that outgrew a bound keeps
+    /// nothing more; its vote says why.
+    pub(crate) fn grow(&mut self, bytes: u64, buffered: &mut u64, limits: &Limits) {
+        self.bytes += bytes;
+        *buffered += bytes;
+        if self.bytes > limits.transaction_bytes {
+            *buffered -= self.fail(Failure::TransactionTooLarge(limits.transaction_bytes));
+        } else if *buffered > limits.buffered_bytes {
+            *buffered -= self.fail(Failure::Busy);
+        }
+    }
+
+    /// Lets go of what it holds, and says how many bytes that was.
+    fn fail(&mut self, failure: Failure) -> u64 {
+        self.failed = Some(failure);
+        self.begin.meta = TxnMeta::default();
         self.records = Vec::new();
         self.read_current = Vec::new();
         core::mem::take(&mut self.bytes)

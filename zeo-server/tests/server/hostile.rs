@@ -3,7 +3,9 @@
 use std::io::{Read, Write};
 use std::time::Duration;
 
-use zeo_proto::{Call, ClientMessage, Goodbye, Reply, ServerMessage, Tid};
+use zeo_proto::{
+    Begin, Call, ClientMessage, Failure, Goodbye, Oid, Reply, ServerMessage, Tid, TxnId, TxnMeta,
+};
 use zeo_server::{Limits, RunningServer, Server};
 
 use crate::peer::{Peer, Txn, connect, frame, store};
@@ -24,7 +26,10 @@ fn a_peer_that_breaks_the_protocol_is_closed_and_told_why() {
     let twice = [Txn::new(1, 0, Tid::ZERO).begin(), Txn::new(1, 1, Tid::ZERO).begin()].concat();
     let begin = Txn::new(1, 0, Tid::ZERO).begin();
     let last_oid = [begin, store(1, u64::MAX - 1, None, b"data")].concat();
-    let cases: [(&str, Vec<u8>); 9] = [
+    let begin = Txn::new(1, 0, Tid::ZERO).begin();
+    let delete = frame(&ClientMessage::Delete(1, Oid::new(u64::MAX - 1), Tid::ZERO), &[]);
+    let delete_last = [begin, delete].concat();
+    let cases: [(&str, Vec<u8>); 10] = [
         ("a frame that is too large", vec![0xff, 0xff, 0xff, 0xff]),
         ("a frame that says it is 64 MiB and one byte", vec![0x04, 0x00, 0x00, 0x01]),
         ("an empty frame", vec![0, 0, 0, 0]),
@@ -34,6 +39,7 @@ fn a_peer_that_breaks_the_protocol_is_closed_and_told_why() {
         ("a store outside of a transaction", store(5, 1, None, b"data")),
         ("a transaction begun twice", twice),
         ("an oid that would leave none for others", last_oid),
+        ("the deletion of such an oid", delete_last),
     ];
     for (what, bytes) in cases {
         let mut peer = Peer::connect(&server);
@@ -44,6 +50,39 @@ fn a_peer_that_breaks_the_protocol_is_closed_and_told_why() {
         assert_eq!(peer.receive(), None, "{what}: not closed");
         assert_eq!(neighbour.call(Call::Ping).unwrap().0, Reply::Pong, "{what}");
     }
+}
+
+/// Beginning a transaction twice breaks the protocol; what the first had gathered stayed counted
+/// for ever, so that a few such peers took the memory for transactions from everybody.
+#[test]
+fn what_a_broken_session_had_gathered_is_given_back() {
+    let server = Server::in_memory().unwrap();
+    let mut neighbour = Peer::connect(&server);
+    let begin = Txn::new(1, 0, Tid::ZERO).begin();
+    let mut peer = Peer::connect(&server);
+    peer.write(&[&begin[..], &store(1, 1, None, &vec![7; 100_000]), &begin].concat());
+    assert!(matches!(peer.receive(), Some((ServerMessage::Goodbye(_), _))));
+    drop(peer);
+    while status(&mut neighbour)["main"]["connections"] != 1 {}
+    assert_eq!(status(&mut neighbour)["main"]["buffered_bytes"], 0);
+}
+
+/// Only the extension was counted, and nothing was refused before the first store.
+#[test]
+fn what_a_transaction_is_begun_with_counts() {
+    let server = start(Limits { buffered_bytes: 100_000, ..Limits::default() });
+    let mut peer = Peer::connect(&server);
+    let text = || "x".repeat(20_000);
+    let meta = TxnMeta { user: text(), description: text(), extension: text().into_bytes() };
+    for number in 0..100 {
+        let id = TxnId::from_bytes([7; 16]);
+        let begin = Begin { id, snapshot: Tid::ZERO, meta: meta.clone() };
+        peer.say(&ClientMessage::TpcBegin(number, begin));
+    }
+    let buffered = status(&mut peer)["main"]["buffered_bytes"].as_u64().unwrap();
+    assert!((60_000..=100_000).contains(&buffered), "{buffered}");
+    assert_eq!(peer.call(Call::TpcVote(99, true)), Err(Failure::Busy));
+    assert!(peer.call(Call::TpcVote(0, true)).is_ok());
 }
 
 #[test]
@@ -82,7 +121,7 @@ fn a_session_that_asks_too_much_at_once_is_read_again_later() {
     let server = start(limits);
     let mut peer = Peer::connect(&server);
     let calls: Vec<_> =
-        (0..1_000).map(|n| peer.ask(Call::LoadBefore(zeo_proto::Oid::new(n), Tid::MAX))).collect();
+        (0..1_000).map(|n| peer.ask(Call::LoadBefore(Oid::new(n), Tid::MAX))).collect();
     for call in calls {
         peer.answer(call).unwrap();
     }
@@ -119,6 +158,10 @@ fn the_status_is_told_without_a_handshake() {
 fn start(limits: Limits) -> RunningServer {
     let address = "127.0.0.1:0".parse().unwrap();
     Server::builder().memory_storage("main").limits(limits).listen(address).start().unwrap()
+}
+
+fn status(peer: &mut Peer) -> serde_json::Value {
+    serde_json::from_slice(&peer.call(Call::Status).unwrap().1).unwrap()
 }
 
 fn short_handshake() -> RunningServer {
