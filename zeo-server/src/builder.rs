@@ -88,9 +88,11 @@ impl ServerBuilder {
 
     /// Starts the server on a thread of its own. When this returns, it listens.
     pub fn start(self) -> Result<RunningServer, StartError> {
+        // The reactor's own stop has a limit; twice that is patience enough.
+        let patience = self.limits.stop.saturating_mul(2);
         let (reactor, addresses) = self.build(MioDriver::new()?)?;
         let thread = ReactorThread::spawn("zeo-server", reactor)?;
-        Ok(RunningServer { thread, addresses })
+        Ok(RunningServer { thread, addresses, patience })
     }
 
     /// Makes the server's reactor over any driver, and says where it listens.
@@ -181,6 +183,8 @@ fn listen(cx: &mut Context<Server>, address: &Address) -> Result<Address, StartE
 pub struct RunningServer {
     thread: ReactorThread<Server>,
     addresses: Vec<Address>,
+    /// How long it may take to stop in order.
+    patience: Duration,
 }
 
 impl RunningServer {
@@ -230,8 +234,7 @@ impl RunningServer {
 impl Drop for RunningServer {
     fn drop(&mut self) {
         self.stopper().begin_stop();
-        // The reactor's own stop has a limit; twice that is patience enough.
-        if !self.wait(Limits::default().stop * 2) {
+        if !self.wait(self.patience) {
             tracing::error!("the server did not stop in time");
         }
     }

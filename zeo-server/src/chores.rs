@@ -5,21 +5,38 @@ use std::time::Duration;
 
 use zeo_reactor::{Context, JobPanicked};
 
-use crate::database::DatabaseId;
+use crate::database::{DatabaseId, begin_job};
 use crate::server::Server;
 use crate::storage::{Storage, StorageError};
 
-/// Which chores of a database are being done, or wait after a failure.
+/// How it stands with each chore of a database.
 #[derive(Debug, Default, Clone, Copy)]
-pub(crate) struct ChoresRunning {
-    index: bool,
-    prepare: bool,
+pub(crate) struct ChoreStates {
+    index: ChoreState,
+    prepare: ChoreState,
 }
 
-impl ChoresRunning {
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum ChoreState {
+    #[default]
+    Idle,
+    /// It is in its stage.
+    Running,
+    /// It has failed, and will be tried again.
+    Resting,
+}
+
+impl ChoreStates {
     /// Nothing is being done.
-    pub(crate) fn is_idle(self) -> bool {
-        !self.index && !self.prepare
+    pub(crate) fn none_runs(self) -> bool {
+        self.index != ChoreState::Running && self.prepare != ChoreState::Running
+    }
+
+    fn of(&mut self, chore: Chore) -> &mut ChoreState {
+        match chore {
+            Chore::Index => &mut self.index,
+            Chore::Prepare => &mut self.prepare,
+        }
     }
 }
 
@@ -31,9 +48,14 @@ enum Chore {
 }
 
 impl Server {
-    /// Starts whatever the storage asks for and is not being done.
+    /// Starts whatever the storage asks for and is not being done; in a stop, only as long as
+    /// commits may wait for it.
     pub(crate) fn run_chores(&mut self, cx: &mut Context<Self>, id: DatabaseId) {
-        let wanted = self.databases.at(id).storage.chores();
+        let database = self.databases.at(id);
+        if self.is_stopping() && database.commits.is_idle() {
+            return;
+        }
+        let wanted = database.storage.chores();
         if wanted.index {
             self.start_chore(cx, id, Chore::Index);
         }
@@ -44,19 +66,20 @@ impl Server {
 
     fn start_chore(&mut self, cx: &mut Context<Self>, id: DatabaseId, chore: Chore) {
         let database = self.databases.at_mut(id);
-        let (running, stage) = match chore {
-            Chore::Index => (&mut database.chores.index, database.stages.index),
-            Chore::Prepare => (&mut database.chores.prepare, database.stages.prepare),
-        };
-        if self.stopping || core::mem::replace(running, true) {
+        if *database.chores.of(chore) != ChoreState::Idle {
             return;
         }
+        *database.chores.of(chore) = ChoreState::Running;
+        let stage = match chore {
+            Chore::Index => database.stages.index,
+            Chore::Prepare => database.stages.prepare,
+        };
         let storage = Arc::clone(&database.storage);
         let work = move || do_chore(&*storage, chore);
         let then = move |server: &mut Self, cx: &mut Context<Self>, result| {
             server.chore_done(cx, id, chore, result);
         };
-        cx.defer_to_stage(stage, work, then).expect("one chore of a kind is in its stage");
+        begin_job(cx, stage, work, then);
     }
 
     fn chore_done(
@@ -78,6 +101,7 @@ impl Server {
             None => self.chore_ended(cx, id, chore),
             Some(failure) => {
                 tracing::error!(?chore, "a chore failed, it is tried again: {failure}");
+                *self.databases.at_mut(id).chores.of(chore) = ChoreState::Resting;
                 let again = move |server: &mut Self, cx: &mut Context<Self>| {
                     server.chore_ended(cx, id, chore);
                 };
@@ -85,15 +109,11 @@ impl Server {
             }
         }
         self.pump_commits(cx, id);
-        self.stop_if_done(cx);
+        self.advance_stop(cx);
     }
 
     fn chore_ended(&mut self, cx: &mut Context<Self>, id: DatabaseId, chore: Chore) {
-        let running = &mut self.databases.at_mut(id).chores;
-        match chore {
-            Chore::Index => running.index = false,
-            Chore::Prepare => running.prepare = false,
-        }
+        *self.databases.at_mut(id).chores.of(chore) = ChoreState::Idle;
         self.run_chores(cx, id);
     }
 }

@@ -127,14 +127,14 @@ impl Server {
             return self.fail(cx, caller, Failure::NoSuchTransaction);
         };
         let (id, read_only) = (session.database, session.read_only);
-        let database = self.databases.at_mut(id);
+        let published = self.databases.at(id).published;
         let refusal = if read_only {
             Some(Failure::ReadOnly)
         } else if !then_finish {
             Some(Failure::Unsupported)
-        } else if self.stopping {
+        } else if self.is_stopping() {
             Some(Failure::Stopping)
-        } else if transaction.begin.snapshot > database.published {
+        } else if transaction.begin.snapshot > published {
             Some(Failure::StorageFailed("the snapshot is not of this history".to_owned()))
         } else {
             transaction.failed.clone()

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use zeo_proto::{Failure, Oid, OutcomeQuery, Reply, Tid};
 use zeo_reactor::{ConnId, Context, JobPanicked};
 
-use crate::database::{Database, DatabaseId};
+use crate::database::{Database, DatabaseId, begin_job};
 use crate::outgoing;
 use crate::server::Server;
 use crate::session::Caller;
@@ -27,6 +27,8 @@ pub(crate) struct CommitQueue {
     waiting: VecDeque<(Operation, Waiter)>,
     /// A group is in the stage.
     applying: bool,
+    /// The stage has panicked: what it had made durable was not published, so nothing else may be.
+    broken: bool,
     /// The index cannot take more: what was said to whoever waits for it, until it can.
     pub(crate) index_failure: Option<String>,
 }
@@ -59,6 +61,9 @@ impl Server {
     /// commit that came before it.
     pub(crate) fn outcome(&mut self, cx: &mut Context<Self>, caller: Caller, query: OutcomeQuery) {
         let Some(id) = self.database_of(caller.conn) else { return };
+        if self.is_stopping() {
+            return self.fail(cx, caller, Failure::Stopping);
+        }
         self.enqueue(cx, id, Operation::Outcome(query), Waiter::Outcome(caller));
     }
 
@@ -81,6 +86,9 @@ impl Server {
         if database.commits.applying || database.commits.waiting.is_empty() {
             return;
         }
+        if database.commits.broken {
+            return self.refuse_waiting(cx, id, "the commit stage has panicked before");
+        }
         if database.storage.chores().overlay_full {
             if let Some(failure) = database.commits.index_failure.clone() {
                 self.refuse_waiting(cx, id, &failure);
@@ -96,8 +104,7 @@ impl Server {
         let then = move |server: &mut Self, cx: &mut Context<Self>, results| {
             server.applied(cx, id, waiters, results);
         };
-        cx.defer_to_stage(database.stages.commit, work, then)
-            .expect("one group at a time is in the stage");
+        begin_job(cx, database.stages.commit, work, then);
     }
 
     fn applied(
@@ -109,7 +116,7 @@ impl Server {
     ) {
         let results = match results {
             Ok(results) => results,
-            Err(panicked) => self.apply_panicked(&panicked, waiters.len()),
+            Err(panicked) => self.apply_panicked(id, &panicked, waiters.len()),
         };
         self.databases.at_mut(id).commits.applying = false;
         self.pump_commits(cx, id);
@@ -117,7 +124,7 @@ impl Server {
             self.complete(cx, id, waiter, result);
         }
         self.run_chores(cx, id);
-        self.stop_if_done(cx);
+        self.advance_stop(cx);
     }
 
     fn complete(
@@ -208,7 +215,8 @@ impl Server {
 
     /// Whether the group is durable is not known: that is said to everybody in it.
     fn apply_panicked(
-        &self,
+        &mut self,
+        id: DatabaseId,
         panicked: &JobPanicked,
         count: usize,
     ) -> Vec<Result<Applied, Refused>> {
@@ -216,6 +224,7 @@ impl Server {
         if self.limits.abort_on_panic {
             std::process::abort();
         }
+        self.databases.at_mut(id).commits.broken = true;
         vec![Err(Refused::Unknown("the commit stage panicked".to_owned())); count]
     }
 

@@ -4,15 +4,16 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use zeo_proto::Tid;
-use zeo_reactor::{ConnId, StageId};
+use zeo_reactor::{ConnId, Context, JobPanicked, StageId};
 
-use crate::chores::ChoresRunning;
+use crate::chores::ChoreStates;
 use crate::commit_queue::CommitQueue;
 use crate::hot::Hot;
 use crate::limits::Limits;
 use crate::load::LoadQueue;
 use crate::oids::OidPool;
 use crate::recent::Recent;
+use crate::server::Server;
 use crate::storage::Storage;
 
 /// Names a database within its server.
@@ -41,7 +42,7 @@ pub(crate) struct Database {
     /// Names for new objects.
     pub(crate) oids: OidPool,
     /// Which chores are being done.
-    pub(crate) chores: ChoresRunning,
+    pub(crate) chores: ChoreStates,
     /// What was done, for the status.
     pub(crate) counters: Counters,
     /// Where its work that may block is done.
@@ -61,6 +62,20 @@ pub(crate) struct Stages {
     pub(crate) prepare: StageId,
     /// Reading history for returning clients; one thread.
     pub(crate) catch_up: StageId,
+}
+
+/// Gives a job to a stage that has room for it, by the account of whoever calls this.
+///
+/// A reactor that is stopping takes none. Then its sessions end too, and nobody waits for it.
+pub(crate) fn begin_job<R: Send + 'static>(
+    cx: &mut Context<Server>,
+    stage: StageId,
+    work: impl FnOnce() -> R + Send + 'static,
+    then: impl FnOnce(&mut Server, &mut Context<Server>, Result<R, JobPanicked>) + Send + 'static,
+) {
+    if cx.defer_to_stage(stage, work, then).is_err() {
+        tracing::debug!("a job was not begun, because the reactor is stopping");
+    }
 }
 
 /// How often things happened since the server started.
@@ -102,7 +117,7 @@ impl Database {
             loads: LoadQueue::default(),
             commits: CommitQueue::default(),
             oids: OidPool::default(),
-            chores: ChoresRunning::default(),
+            chores: ChoreStates::default(),
             counters: Counters::default(),
             stages,
         }

@@ -45,7 +45,7 @@ impl Server {
 
     fn admit(&self, hello: &Hello) -> Result<DatabaseId, Refusal> {
         let refusal = |reason, text: String| Err(Refusal { reason, text });
-        if self.stopping {
+        if self.is_stopping() {
             return refusal(RefusalReason::Stopping, "the server is stopping".to_owned());
         }
         if self.sessions.len() >= self.limits.sessions {
@@ -94,7 +94,6 @@ impl Server {
             calls_in_flight: 0,
             lane: Lane::default(),
             transactions: BTreeMap::new(),
-            leaving: false,
         };
         self.sessions.insert(conn, session);
     }
@@ -123,9 +122,14 @@ impl Server {
         self.close(cx, conn, &out);
     }
 
-    /// The connection is gone: so are its transactions, and its place in the audience.
+    /// The connection is gone.
     pub(crate) fn connection_lost(&mut self, cx: &mut Context<Self>, conn: ConnId, reason: &str) {
         self.introduced(cx, conn);
+        self.end_session(conn, reason);
+    }
+
+    /// Forgets a session: its transactions, its loads, and its place in the audience.
+    pub(crate) fn end_session(&mut self, conn: ConnId, reason: &str) {
         let Some(session) = self.sessions.remove(&conn) else { return };
         let database = self.databases.at_mut(session.database);
         database.audience.remove(&conn);

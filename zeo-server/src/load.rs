@@ -7,7 +7,7 @@
 //! and a reader who asked for what is newest gets another load instead. That is done when the
 //! result is back, and again when it leaves its lane, which may be later.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -15,13 +15,13 @@ use zeo_proto::{Failure, Loaded, MAX_BATCH, Oid, Reply, ServerMessage, Tid, Vali
 use zeo_reactor::{ConnId, Context, JobPanicked};
 
 use crate::batch::Page;
-use crate::database::{Database, DatabaseId};
+use crate::database::{Database, DatabaseId, begin_job};
 use crate::lane::{Answer, Outgoing, Wanted};
 use crate::outgoing::send;
 use crate::recent::Since;
 use crate::rules::Rules;
 use crate::server::Server;
-use crate::session::Caller;
+use crate::session::{Caller, Session};
 use crate::storage::{Found, Storage, StorageError};
 
 /// What a job of the load stage found, in the order of what was wanted; the last may be missing.
@@ -36,6 +36,27 @@ pub(crate) struct LoadQueue {
     waiting: VecDeque<Wanted>,
     /// Jobs in the stage now; at most one a thread.
     jobs: usize,
+}
+
+impl LoadQueue {
+    /// Takes a thread's share of the loads that somebody still waits for.
+    fn take_job(&mut self, threads: usize, sessions: &BTreeMap<ConnId, Session>) -> Vec<Wanted> {
+        let share = self.waiting.len().div_ceil(threads).min(LOADS_PER_JOB);
+        let mut job = Vec::with_capacity(share);
+        while job.len() < share
+            && let Some(wanted) = self.waiting.pop_front()
+        {
+            if sessions.contains_key(&wanted.target.caller().conn) {
+                job.push(wanted);
+            }
+        }
+        job
+    }
+
+    /// Nothing is in the stage.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.jobs == 0
+    }
 }
 
 impl Server {
@@ -116,9 +137,11 @@ impl Server {
     fn pump_loads(&mut self, cx: &mut Context<Self>, id: DatabaseId) {
         let threads = self.limits.load_threads;
         let database = self.databases.at_mut(id);
-        while database.loads.jobs < threads && !database.loads.waiting.is_empty() {
-            let share = database.loads.waiting.len().div_ceil(threads).min(LOADS_PER_JOB);
-            let job: Vec<Wanted> = database.loads.waiting.drain(..share).collect();
+        while database.loads.jobs < threads {
+            let job = database.loads.take_job(threads, &self.sessions);
+            if job.is_empty() {
+                return;
+            }
             let names = job.iter().map(|wanted| (wanted.oid, wanted.before)).collect();
             let (storage, as_of) = (Arc::clone(&database.storage), database.published);
             let work = move || load_some(&*storage, names, as_of);
@@ -126,8 +149,7 @@ impl Server {
                 server.loaded(cx, id, as_of, (job, results));
             };
             database.loads.jobs += 1;
-            cx.defer_to_stage(database.stages.load, work, then)
-                .expect("the stage's bound is its number of threads, which is not exceeded here");
+            begin_job(cx, database.stages.load, work, then);
         }
     }
 
@@ -159,6 +181,7 @@ impl Server {
             }
         }
         self.pump_loads(cx, id);
+        self.advance_stop(cx);
     }
 
     fn seal_and_return(

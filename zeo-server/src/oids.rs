@@ -37,6 +37,9 @@ impl Server {
         if self.sessions.get(&caller.conn).is_some_and(|session| session.read_only) {
             return self.fail(cx, caller, Failure::ReadOnly);
         }
+        if self.is_stopping() {
+            return self.fail(cx, caller, Failure::Stopping);
+        }
         let pool = &mut self.databases.at_mut(id).oids;
         if pool.waiting.is_empty()
             && let Some(first) = pool.take(count)

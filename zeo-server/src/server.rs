@@ -8,11 +8,12 @@ use zeo_proto::{
 use zeo_reactor::{ConnId, Context, TimerId};
 
 use crate::connection::Arrived;
-use crate::database::{DatabaseId, Databases};
+use crate::database::Databases;
 use crate::limits::Limits;
 use crate::outgoing::send;
 use crate::rules::Rules;
 use crate::session::{Caller, Session};
+use crate::stop::Phase;
 
 /// A storage server: sessions, databases, and what goes on between them.
 ///
@@ -28,12 +29,7 @@ pub struct Server {
     pub(crate) buffered_bytes: u64,
     pub(crate) limits: Limits,
     pub(crate) rules: Rules,
-    /// The server takes nothing new on.
-    pub(crate) stopping: bool,
-    /// Nothing is in progress any more, and the storages are being closed.
-    pub(crate) closing: bool,
-    /// Storages that are still to be closed then.
-    pub(crate) unclosed: Vec<DatabaseId>,
+    pub(crate) phase: Phase,
 }
 
 impl Server {
@@ -45,9 +41,7 @@ impl Server {
             buffered_bytes: 0,
             limits,
             rules: Rules::default(),
-            stopping: false,
-            closing: false,
-            unclosed: Vec::new(),
+            phase: Phase::Serving,
         }
     }
 
@@ -72,7 +66,7 @@ impl Server {
         message: ClientMessage,
         tail: bytes::Bytes,
     ) {
-        if self.sessions.get(&conn).is_none_or(|session| session.leaving) {
+        if !self.sessions.contains_key(&conn) {
             return;
         }
         match message {
@@ -126,10 +120,7 @@ impl Server {
         let Some(session) = self.sessions.get_mut(&conn) else { return };
         let was_full = session.calls_in_flight == self.limits.calls_in_flight;
         session.calls_in_flight = session.calls_in_flight.saturating_sub(1);
-        if was_full
-            && !session.leaving
-            && let Some(transport) = cx.transport(conn)
-        {
+        if was_full && let Some(transport) = cx.transport(conn) {
             transport.resume_reading();
         }
     }
@@ -177,11 +168,10 @@ impl Server {
         self.close(cx, conn, &[]);
     }
 
-    /// Writes the last bytes and closes; what the connection still brings is not looked at.
+    /// Writes the last bytes and closes; what the connection still brings is not looked at, and
+    /// what its session waited for is forgotten.
     pub(crate) fn close(&mut self, cx: &mut Context<Self>, conn: ConnId, last: &[u8]) {
-        if let Some(session) = self.sessions.get_mut(&conn) {
-            session.leaving = true;
-        }
+        self.end_session(conn, "closed by this side");
         if let Some(transport) = cx.transport(conn) {
             transport.write(last);
             transport.pause_reading();

@@ -10,7 +10,7 @@ use crate::lane::Lane;
 use crate::limits::Limits;
 use crate::storage::Record;
 
-/// What the server knows of one client.
+/// What the server knows of one client, from the welcome until either side closes.
 #[derive(Debug)]
 pub(crate) struct Session {
     /// Which database it asked for.
@@ -27,8 +27,6 @@ pub(crate) struct Session {
     pub(crate) lane: Lane,
     /// Transactions between `tpc_begin` and `tpc_vote`.
     pub(crate) transactions: BTreeMap<TxnNumber, OpenTransaction>,
-    /// Its connection is being closed; what still arrives of it is not looked at.
-    pub(crate) leaving: bool,
 }
 
 /// Where an answer goes.

@@ -122,7 +122,7 @@ impl Storage for Faulty {
     }
 
     fn chores(&self) -> Chores {
-        let overlay_full = self.faults().overlay_full;
+        let overlay_full = self.used().overlay_full;
         Chores { index: overlay_full, prepare: false, overlay_full }
     }
 

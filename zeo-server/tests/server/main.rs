@@ -13,3 +13,4 @@ mod hostile;
 mod loads;
 mod order;
 mod peer;
+mod stopping;
