@@ -62,24 +62,11 @@ pub(crate) fn is_running(reactor: &Arc<Signal>) -> bool {
     RUNNING.with_borrow(|stack| stack.contains(&address(reactor)))
 }
 
-/// Spins until `done`, for no more than 50 µs. Does not spin at all with one CPU, and gives up for
-/// a while where spinning has not paid on this thread.
+/// Spins until `done`, where that has paid on this thread.
 pub(crate) fn spin_until(mut done: impl FnMut() -> bool) -> bool {
-    let limit = SPIN.get().next();
-    if limit.is_zero() || !has_many_cpus() {
-        return done();
-    }
-    let start = monotonic();
-    let paid = loop {
-        if (0..SPINS_PER_LOOK).any(|_| spin_once(&mut done)) {
-            break true;
-        }
-        if monotonic().duration_since(start) >= limit {
-            break done();
-        }
-        thread::yield_now();
-    };
-    SPIN.set(SPIN.get().after(paid));
+    let mut spin = SPIN.get();
+    let paid = spin.until(|| (0..SPINS_PER_LOOK).any(|_| spin_once(&mut done)));
+    SPIN.set(spin);
     paid
 }
 
@@ -88,34 +75,52 @@ fn spin_once(done: &mut impl FnMut() -> bool) -> bool {
     done()
 }
 
-pub(crate) fn has_many_cpus() -> bool {
+fn has_many_cpus() -> bool {
     static MANY: OnceLock<bool> = OnceLock::new();
     *MANY.get_or_init(|| thread::available_parallelism().is_ok_and(|cpus| cpus.get() > 1))
 }
 
-/// How long the next wait spins: up to [`SPIN_MAX`], halved each time it was in vain, and after
-/// that only a try now and then.
-#[derive(Clone, Copy)]
-struct Spin {
+/// Waiting without sleeping: for up to [`SPIN_MAX`], halved each time it was in vain, and after
+/// that only a try now and then. With one CPU there is none at all.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Spin {
     limit: Duration,
     skipped: u32,
 }
 
 impl Spin {
-    fn next(self) -> Duration {
-        match self.limit {
-            limit if limit >= SPIN_MIN => limit,
-            _ if self.skipped >= SKIPS_MAX => SPIN_MAX,
-            _ => {
-                SPIN.set(Self { skipped: self.skipped + 1, ..self });
-                Duration::ZERO
-            }
-        }
+    pub(crate) const fn new() -> Self {
+        Self { limit: SPIN_MAX, skipped: 0 }
     }
 
-    fn after(self, paid: bool) -> Self {
-        let limit = if paid { SPIN_MAX } else { self.limit / 2 };
-        Self { limit, skipped: 0 }
+    /// Asks `done` again and again, and lets other threads run in between. `false` when that was in
+    /// vain, or was not tried.
+    pub(crate) fn until(&mut self, mut done: impl FnMut() -> bool) -> bool {
+        let limit = if has_many_cpus() { self.next() } else { Duration::ZERO };
+        if limit.is_zero() {
+            return false;
+        }
+        let start = monotonic();
+        let mut paid = done();
+        while !paid && monotonic().duration_since(start) < limit {
+            thread::yield_now();
+            paid = done();
+        }
+        self.tried(paid);
+        paid
+    }
+
+    /// How long to spin now.
+    fn next(&mut self) -> Duration {
+        if self.limit >= SPIN_MIN {
+            return self.limit;
+        }
+        self.skipped += 1;
+        if self.skipped > SKIPS_MAX { SPIN_MAX } else { Duration::ZERO }
+    }
+
+    fn tried(&mut self, paid: bool) {
+        *self = if paid { Self::new() } else { Self { limit: self.limit / 2, skipped: 0 } };
     }
 }
 
@@ -126,7 +131,7 @@ fn address(reactor: &Arc<Signal>) -> usize {
 thread_local! {
     static FORBIDDEN: Cell<u32> = const { Cell::new(0) };
     static RUNNING: RefCell<Vec<usize>> = const { RefCell::new(Vec::new()) };
-    static SPIN: Cell<Spin> = const { Cell::new(Spin { limit: SPIN_MAX, skipped: 0 }) };
+    static SPIN: Cell<Spin> = const { Cell::new(Spin::new()) };
 }
 
 /// About what waking a sleeping thread costs.
@@ -150,12 +155,12 @@ mod tests {
 
     #[test]
     fn spinning_in_vain_stops_and_is_tried_again() {
-        let mut limits = Vec::new();
+        let (mut spin, mut limits) = (Spin::new(), Vec::new());
         for _ in 0..SKIPS_MAX + 10 {
-            let limit = SPIN.get().next();
+            let limit = spin.next();
             limits.push(limit);
             if !limit.is_zero() {
-                SPIN.set(SPIN.get().after(false));
+                spin.tried(false);
             }
         }
         assert!(limits.first() > limits.get(1));

@@ -231,9 +231,10 @@ impl<S: 'static> Context<S> {
 
     /// Says whether something is expected within microseconds: an answer in flight.
     ///
-    /// While it is, and on a machine with more than one CPU, the reactor polls for up to 50 µs
-    /// before it sleeps, which saves the cost of being woken. It gives that up for a while where
-    /// it does not pay. Off by default.
+    /// While it is, and once more after the last answer, because the next call may follow at once,
+    /// the reactor polls for up to 50 µs before it sleeps. That saves the cost of being woken. It
+    /// gives that up for a while where it does not pay, and does not try with one CPU. Off by
+    /// default.
     pub fn set_busy(&mut self, busy: bool) {
         self.busy = busy;
     }

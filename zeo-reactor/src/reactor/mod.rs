@@ -8,7 +8,7 @@ use std::{
 
 use crate::{
     Context, Handle, Time,
-    blocking::{Running, has_many_cpus, spin_until},
+    blocking::Running,
     driver::{Driver, Ready},
     handle::Mailbox,
     kind::{AnyKind, KindId},
@@ -18,6 +18,7 @@ use crate::{
 mod flush;
 mod input;
 mod stop;
+mod wait;
 
 /// An event loop and the state `S` that its callbacks share.
 ///
@@ -33,6 +34,7 @@ pub struct Reactor<S: 'static> {
     ready: Vec<Ready>,
     /// All connections are read into this, one after the other.
     buffer: Box<[u8]>,
+    polling: wait::Polling,
     private: bool,
 }
 
@@ -56,6 +58,7 @@ impl<S: 'static> Reactor<S> {
             shared,
             ready: Vec::new(),
             buffer: vec![0; BUFFER_LEN].into_boxed_slice(),
+            polling: wait::Polling::new(),
             private: false,
         }
     }
@@ -155,19 +158,6 @@ impl<S: 'static> Reactor<S> {
         TurnReport { worked, next_deadline, stopped }
     }
 
-    fn wait(&mut self, wait: Option<Duration>) -> io::Result<()> {
-        let Self { cx, ready, .. } = self;
-        let limit = if cx.has_work() { Some(Duration::ZERO) } else { until_due(cx, wait) };
-        let signal = Arc::clone(&cx.mailbox.signal);
-        if limit != Some(Duration::ZERO) && cx.busy && has_many_cpus() {
-            spin(cx, &signal, ready)?;
-        }
-        let sleeps = limit != Some(Duration::ZERO) && ready.is_empty() && signal.begin_wait();
-        let result = cx.driver.wait(if sleeps { limit } else { Some(Duration::ZERO) }, ready);
-        signal.end_wait();
-        result
-    }
-
     fn run_calls(&mut self) -> bool {
         let soon = mem::take(&mut self.cx.soon);
         let waiting = self.cx.mailbox.len();
@@ -217,21 +207,6 @@ impl<S: 'static> fmt::Debug for Reactor<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Reactor").field("stopped", &self.is_stopped()).finish_non_exhaustive()
     }
-}
-
-fn until_due<S: 'static>(cx: &Context<S>, wait: Option<Duration>) -> Option<Duration> {
-    let due = cx.next_deadline().map(|at| at - cx.driver.now());
-    [due, wait].into_iter().flatten().min()
-}
-
-/// Polls for a short while before sleeping.
-fn spin<S>(cx: &mut Context<S>, signal: &Signal, ready: &mut Vec<Ready>) -> io::Result<()> {
-    let mut result = Ok(());
-    spin_until(|| {
-        result = cx.driver.wait(Some(Duration::ZERO), ready);
-        result.is_err() || !ready.is_empty() || signal.is_notified()
-    });
-    result
 }
 
 const BUFFER_LEN: usize = 128 * 1024;

@@ -1,0 +1,83 @@
+//! The start of a turn: the reactor polls for a moment where something is expected, and else sleeps.
+
+use std::{io, mem, sync::Arc, time::Duration};
+
+use super::Reactor;
+use crate::{Context, blocking::Spin, driver::Ready, signal::Signal};
+
+/// Polling in place of sleeping, learned apart for each of the two things that are worth it.
+#[derive(Debug)]
+pub(super) struct Polling {
+    /// For an answer in flight.
+    for_answer: Spin,
+    /// For the next call, right after the last answer: who asks for one thing after the other asks
+    /// again at once.
+    for_call: Spin,
+    was_busy: bool,
+}
+
+impl Polling {
+    pub(super) const fn new() -> Self {
+        Self { for_answer: Spin::new(), for_call: Spin::new(), was_busy: false }
+    }
+
+    /// How to poll before this sleep, if anything is expected.
+    fn spin(&mut self, busy: bool) -> Option<&mut Spin> {
+        match (mem::replace(&mut self.was_busy, busy), busy) {
+            (_, true) => Some(&mut self.for_answer),
+            (true, false) => Some(&mut self.for_call),
+            (false, false) => None,
+        }
+    }
+
+    /// Whether there was something to do before it was time to sleep.
+    fn poll<S>(
+        &mut self,
+        cx: &mut Context<S>,
+        signal: &Signal,
+        ready: &mut Vec<Ready>,
+    ) -> io::Result<bool> {
+        let Some(spin) = self.spin(cx.busy) else { return Ok(false) };
+        let mut result = Ok(());
+        let paid = spin.until(|| {
+            result = cx.driver.wait(Some(Duration::ZERO), ready);
+            result.is_err() || !ready.is_empty() || signal.is_notified()
+        });
+        result.map(|()| paid)
+    }
+}
+
+impl<S: 'static> Reactor<S> {
+    /// Waits for something to do, for no longer than `limit`.
+    pub(super) fn wait(&mut self, limit: Option<Duration>) -> io::Result<()> {
+        let Self { cx, ready, polling, .. } = self;
+        let limit = if cx.has_work() { Some(Duration::ZERO) } else { until_due(cx, limit) };
+        let signal = Arc::clone(&cx.mailbox.signal);
+        let may_sleep = limit != Some(Duration::ZERO);
+        if may_sleep && polling.poll(cx, &signal, ready)? {
+            signal.end_wait();
+            return Ok(());
+        }
+        let sleeps = may_sleep && signal.begin_wait();
+        let result = cx.driver.wait(if sleeps { limit } else { Some(Duration::ZERO) }, ready);
+        signal.end_wait();
+        result
+    }
+}
+
+fn until_due<S: 'static>(cx: &Context<S>, limit: Option<Duration>) -> Option<Duration> {
+    let due = cx.next_deadline().map(|at| at - cx.driver.now());
+    [due, limit].into_iter().flatten().min()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_polls_while_something_is_expected_and_once_after() {
+        let mut polling = Polling::new();
+        let polls = [false, true, true, false, false].map(|busy| polling.spin(busy).is_some());
+        assert_eq!(polls, [false, true, true, true, false]);
+    }
+}
