@@ -2,7 +2,7 @@
 //! clients that come and go, links that break, power that fails, all from one seed.
 //!
 //! A failure names its seed; `ZEO_SEED=N cargo test -p zeo-tests --test simulation replay` runs
-//! that one again.
+//! that one again. `ZEO_SEEDS=N` runs N seeds of each kind of misfortune.
 #![expect(
     clippy::unwrap_used,
     clippy::panic,
@@ -11,6 +11,8 @@
     reason = "a test fails by panicking"
 )]
 
+mod errand;
+mod listener;
 mod model;
 mod system;
 mod task;
@@ -24,17 +26,17 @@ use system::{Faults, System};
 
 #[test]
 fn loads_and_commits_agree_with_the_model() {
-    run_seeds(0..SEEDS, Faults::None);
+    run_seeds(0, Faults::None);
 }
 
 #[test]
 fn connections_that_break_cost_nothing() {
-    run_seeds(10_000..10_000 + SEEDS, Faults::Links);
+    run_seeds(1 << 20, Faults::Links);
 }
 
 #[test]
 fn servers_and_clients_that_die_cost_nothing_that_was_acknowledged() {
-    run_seeds(20_000..20_000 + SEEDS, Faults::Deaths);
+    run_seeds(2 << 20, Faults::Deaths);
 }
 
 #[test]
@@ -65,8 +67,10 @@ fn leaving_out_invalidations_is_noticed() {
     is_noticed(Rules { invalidate: false, ..Rules::default() });
 }
 
-fn run_seeds(seeds: std::ops::Range<u64>, faults: Faults) {
-    for seed in seeds {
+/// Runs as many seeds as `ZEO_SEEDS` says.
+fn run_seeds(first: u64, faults: Faults) {
+    let count = std::env::var("ZEO_SEEDS").map_or(SEEDS, |text| text.parse().unwrap());
+    for seed in first..first + count {
         let run = || System::run(seed, faults, Rules::default());
         if let Err(panic) = catch_unwind(AssertUnwindSafe(run)) {
             let again = "cargo test -p zeo-tests --test simulation replay";

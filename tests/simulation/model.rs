@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
-use zeo_client::Revision;
+use zeo_client::{InDoubt, Revision};
 use zeo_proto::{Oid, Tid};
 use zeo_server::storage::{Found, Storage};
 
@@ -13,6 +13,25 @@ use zeo_server::storage::{Found, Storage};
 pub(crate) struct Record {
     pub(crate) observations: Vec<Observation>,
     pub(crate) fates: Vec<(Attempt, Fate)>,
+    /// The tids that somebody was told of as that of his commit.
+    pub(crate) acknowledged: BTreeSet<Tid>,
+    /// Names for new objects that were handed out.
+    pub(crate) names: BTreeSet<Oid>,
+    /// Transactions of unknown outcome whose clients have closed.
+    pub(crate) orphans: Vec<(Attempt, InDoubt)>,
+}
+
+impl Record {
+    pub(crate) fn observe(&mut self, oid: Oid, before: Tid, found: Option<Revision>) {
+        self.observations.push(Observation { oid, before, found });
+    }
+
+    pub(crate) fn ended(&mut self, attempt: Attempt, fate: Fate) {
+        if let Fate::Committed(tid) = fate {
+            self.acknowledged.insert(tid);
+        }
+        self.fates.push((attempt, fate));
+    }
 }
 
 /// A load, and what it found.
@@ -22,13 +41,16 @@ pub(crate) struct Observation {
     pub(crate) found: Option<Revision>,
 }
 
-/// A transaction that was to be committed: what it writes, and what it depends on, each with the
-/// serial that was read.
+/// A transaction that was to be committed: what it writes and depends on.
 pub(crate) struct Attempt {
+    /// What it stores; nobody else stores the same.
     pub(crate) tag: Bytes,
     pub(crate) snapshot: Tid,
-    pub(crate) writes: BTreeMap<Oid, Tid>,
-    pub(crate) depends: BTreeMap<Oid, Tid>,
+    pub(crate) stores: BTreeSet<Oid>,
+    pub(crate) deletes: BTreeSet<Oid>,
+    /// The serial of each object that must still be current when it is committed; none where the
+    /// snapshot must be.
+    pub(crate) bases: BTreeMap<Oid, Option<Tid>>,
 }
 
 /// What its client was told.
@@ -40,9 +62,9 @@ pub(crate) enum Fate {
     Unknown,
 }
 
-/// The history of every object, as the storage has it.
+/// The history of every object, as the storage has it; a deletion has no data.
 pub(crate) struct History {
-    revisions: BTreeMap<Oid, BTreeMap<Tid, Bytes>>,
+    revisions: BTreeMap<Oid, BTreeMap<Tid, Option<Bytes>>>,
     last_tid: Tid,
 }
 
@@ -51,13 +73,15 @@ impl History {
     pub(crate) fn of(storage: &dyn Storage, oids: impl Iterator<Item = Oid>) -> Self {
         let walk = |oid| {
             let (mut revisions, mut before) = (BTreeMap::new(), Tid::MAX);
-            while let Found::Revision(validity, data) =
-                storage.load_before(oid, before, Tid::MAX).unwrap()
-            {
-                revisions.insert(validity.serial, data);
-                before = validity.serial;
+            loop {
+                let (serial, data) = match storage.load_before(oid, before, Tid::MAX).unwrap() {
+                    Found::Revision(validity, data) => (validity.serial, Some(data)),
+                    Found::Deleted(validity) => (validity.serial, None),
+                    Found::Absent => return (oid, revisions),
+                };
+                revisions.insert(serial, data);
+                before = serial;
             }
-            (oid, revisions)
         };
         Self { revisions: oids.map(walk).collect(), last_tid: storage.last_tid() }
     }
@@ -73,20 +97,36 @@ impl History {
 
     /// The revision that a reader with that `before` sees.
     pub(crate) fn at(&self, oid: Oid, before: Tid) -> Option<(Tid, &Bytes)> {
+        let (tid, data) = self.latest(oid, before)?;
+        Some((tid, data.as_ref()?))
+    }
+
+    /// The last change before a tid; without data where it was a deletion.
+    fn latest(&self, oid: Oid, before: Tid) -> Option<(Tid, &Option<Bytes>)> {
         let revisions = self.revisions.get(&oid)?;
         revisions.range(..before).next_back().map(|(&tid, data)| (tid, data))
+    }
+
+    /// When an object last changed, if it ever did.
+    pub(crate) fn last_change(&self, oid: Oid) -> Option<Tid> {
+        self.latest(oid, Tid::MAX).map(|(tid, _)| tid)
     }
 
     pub(crate) fn check(&self, record: &Record) {
         for observation in &record.observations {
             self.check_observation(observation);
         }
+        let mut explained = BTreeSet::new();
         let mut tags = BTreeSet::new();
         for (attempt, fate) in &record.fates {
             assert!(tags.insert(&attempt.tag), "the test names no two transactions alike");
-            self.check_fate(attempt, *fate);
+            explained.extend(self.check_fate(attempt, *fate));
         }
-        self.check_nothing_else(&tags);
+        for (&oid, revisions) in &self.revisions {
+            for &tid in revisions.keys() {
+                assert!(explained.contains(&(oid, tid)), "nobody wrote {oid} at {tid}");
+            }
+        }
     }
 
     fn check_observation(&self, Observation { oid, before, found }: &Observation) {
@@ -99,8 +139,9 @@ impl History {
     }
 
     /// A transaction is there whole, once, at one tid and where it was said to be, or not at all.
-    fn check_fate(&self, attempt: &Attempt, fate: Fate) {
-        let Attempt { tag, snapshot, writes, depends } = attempt;
+    /// Returns what it changed, and when.
+    fn check_fate(&self, attempt: &Attempt, fate: Fate) -> Vec<(Oid, Tid)> {
+        let Attempt { tag, snapshot, stores, deletes, bases } = attempt;
         let places = self.places(tag);
         let tids: BTreeSet<Tid> = places.values().copied().collect();
         let text = String::from_utf8_lossy(tag);
@@ -108,33 +149,32 @@ impl History {
             Fate::NotCommitted => assert!(places.is_empty(), "{text} was committed after all"),
             Fate::Unknown if places.is_empty() => {}
             // A transaction that writes nothing is committed without a trace, at its snapshot.
-            Fate::Committed(tid) if writes.is_empty() => assert!(tid >= *snapshot, "{text}"),
+            Fate::Committed(tid) if stores.is_empty() => assert!(tid >= *snapshot, "{text}"),
             Fate::Committed(tid) => assert_eq!(tids, BTreeSet::from([tid]), "{text}"),
             Fate::Unknown => assert_eq!(tids.len(), 1, "{text}"),
         }
-        let Some(&tid) = tids.first() else { return };
-        assert!(places.keys().eq(writes.keys()), "{text} is there in part: {places:?}");
-        for (&oid, &read) in writes.iter().chain(depends) {
-            let superseded = self.at(oid, tid).map_or(Tid::ZERO, |(tid, _)| tid);
-            assert_eq!(superseded, read, "{text} overlooked a change of {oid}");
+        let Some(&tid) = tids.first() else { return Vec::new() };
+        assert!(places.keys().eq(stores), "{text} is there in part: {places:?}");
+        for oid in deletes {
+            assert_eq!(self.revisions[oid].get(&tid), Some(&None), "{text} did not delete {oid}");
         }
+        for (&oid, &base) in bases {
+            let superseded = self.latest(oid, tid).map_or(Tid::ZERO, |(tid, _)| tid);
+            let overlooked = base.map_or(superseded > *snapshot, |base| superseded != base);
+            assert!(!overlooked, "{text} overlooked a change of {oid} at {superseded}");
+        }
+        stores.union(deletes).map(|&oid| (oid, tid)).collect()
     }
 
     /// Where a transaction's data is.
     fn places(&self, tag: &Bytes) -> BTreeMap<Oid, Tid> {
         let mut places = BTreeMap::new();
         for (&oid, revisions) in &self.revisions {
-            for (&tid, _) in revisions.iter().filter(|(_, data)| *data == tag) {
+            for (&tid, _) in revisions.iter().filter(|(_, data)| data.as_ref() == Some(tag)) {
                 let twice = places.insert(oid, tid);
                 assert_eq!(twice, None, "{tag:?} was applied twice");
             }
         }
         places
-    }
-
-    fn check_nothing_else(&self, tags: &BTreeSet<&Bytes>) {
-        for data in self.revisions.values().flat_map(BTreeMap::values) {
-            assert!(tags.contains(data), "nobody wrote {data:?}");
-        }
     }
 }

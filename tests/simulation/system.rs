@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use zeo_client::{Client, LoadError, State};
+use zeo_client::{Client, LoadError, Options, State};
 use zeo_proto::{Oid, Tid};
 use zeo_reactor::sim::{Turns, World};
 use zeo_reactor::{Address, Reactor};
@@ -12,7 +12,8 @@ use zeo_server::storage::index::MapIndex;
 use zeo_server::storage::{JournalStorage, Settings, Storage};
 use zeo_server::{Limits, Rules, Server};
 
-use crate::model::{History, Record};
+use crate::listener::Listener;
+use crate::model::{Fate, History, Record};
 use crate::task::{OBJECTS, Task};
 use crate::watcher::Watcher;
 
@@ -55,6 +56,7 @@ struct Guest {
     client: Client,
     reactor: Reactor<State>,
     tasks: Vec<Task>,
+    listener: Listener,
 }
 
 impl System {
@@ -102,16 +104,37 @@ impl System {
         let index = self.index.clone();
         let storage = JournalStorage::open(self.disk.clone(), || Ok(index), SETTINGS, [7; 16]);
         let storage: Arc<dyn Storage> = Arc::new(storage.unwrap());
-        // Half of the lives answer most loads from the storage, where they take time.
-        let hot_bytes = if self.random.below(2) == 0 { 0 } else { 1 << 20 };
+        let limits = self.limits();
         let (reactor, _) = Server::builder()
             .storage("main", Arc::clone(&storage))
             .listen(address())
-            .limits(Limits { hot_bytes, ..Limits::default() })
+            .limits(limits)
             .rules(self.rules)
             .build(self.world.driver(SERVER))
             .unwrap();
         self.server = Some((storage, reactor));
+    }
+
+    /// Lives differ. Without hot records, loads take their time in the storage; with a short memory,
+    /// clients catch up from the journal, or have missed too much.
+    fn limits(&mut self) -> Limits {
+        let mut either = |few, many| if self.random.below(2) == 0 { few } else { many };
+        Limits {
+            hot_bytes: either(0, 1 << 20),
+            remembered_oids: usize::try_from(either(8, 1 << 20)).unwrap(),
+            catch_up_oids: usize::try_from(either(4, 1 << 20)).unwrap(),
+            calls_in_flight: usize::try_from(either(2, 256)).unwrap(),
+            ..Limits::default()
+        }
+    }
+
+    /// The server's program is killed, or closes its storage before it ends.
+    fn stop_server(&mut self) {
+        let Some((storage, reactor)) = self.server.take() else { return };
+        drop(reactor);
+        if self.random.below(2) == 0 {
+            storage.close().unwrap();
+        }
     }
 
     /// The power of the server's machine fails; it comes back with what was synced.
@@ -124,11 +147,26 @@ impl System {
     fn guest(&mut self) -> Guest {
         self.born += 1;
         let host = format!("client {}", self.born);
-        let options = Client::options().wait_timeout(PATIENCE);
+        let options = self.options();
         let (client, reactor) =
             Client::on_driver(self.world.driver(&host), &options, vec![address()]).unwrap();
         let task = |number| Task::new(format!("{host}, task {number}"), TRANSACTIONS);
-        Guest { client, reactor, tasks: (0..TASKS).map(task).collect(), host }
+        let (tasks, listener) = ((0..TASKS).map(task).collect(), Listener::new(&client));
+        Guest { host, client, reactor, tasks, listener }
+    }
+
+    /// Some caches have room for next to nothing, some callers are in a hurry.
+    fn options(&mut self) -> Options {
+        let caches = [2 << 10, 16 << 10, 64 << 20];
+        let patience = [PATIENCE, PATIENCE, Duration::from_secs(3), Duration::ZERO];
+        let options = Client::options()
+            .cache_bytes(caches[self.below(caches.len() as u64)])
+            .wait_timeout(patience[self.below(patience.len() as u64)]);
+        if self.below(3) == 0 { options.call_timeout(HURRY) } else { options }
+    }
+
+    fn below(&mut self, bound: u64) -> usize {
+        usize::try_from(self.random.below(bound)).unwrap()
     }
 
     fn is_done(&self) -> bool {
@@ -145,7 +183,10 @@ impl System {
         reactors.extend(self.guests.iter_mut().map(|guest| &mut guest.reactor as &mut dyn Turns));
         reactors.push(&mut self.watcher);
         assert!(self.world.step(&mut reactors).unwrap(), "every client has its heartbeat");
-        for Guest { client, tasks, .. } in &mut self.guests {
+        for Guest { client, tasks, listener, .. } in &mut self.guests {
+            if self.random.below(8) == 0 {
+                listener.listen(client);
+            }
             for task in tasks {
                 task.go_on(client, &mut self.random, &mut self.record);
             }
@@ -153,15 +194,19 @@ impl System {
     }
 
     fn misfortune(&mut self, faults: Faults) {
-        let deadly = if faults == Faults::Deaths { 2 } else { 0 };
-        let which = usize::try_from(self.random.below(GUESTS)).unwrap();
+        let deadly = faults == Faults::Deaths;
+        let which = self.below(GUESTS);
         match self.random.below(2_000) {
             0..6 => drop(self.world.reset(SERVER, &self.guests[which].host)),
             6..9 => drop(self.world.half_open(SERVER, &self.guests[which].host)),
             9..12 => self.world.cut(SERVER, &self.guests[which].host),
-            12..20 => self.heal(),
-            20..22 if deadly > 0 => self.kill_server(),
-            22..23 if deadly > 0 => self.replace_guest(which),
+            12..13 => self.world.cut_one_way(SERVER, &self.guests[which].host),
+            13..14 => self.world.cut_one_way(&self.guests[which].host, SERVER),
+            14..22 => self.heal(),
+            22..23 => self.close_guest(which),
+            23..25 if deadly => self.kill_server(),
+            25..26 if deadly => self.stop_server(),
+            26..27 if deadly => self.replace_guest(which),
             _ => {}
         }
     }
@@ -178,6 +223,19 @@ impl System {
         drop(reactor);
         for task in tasks {
             task.died(&mut self.record);
+        }
+    }
+
+    /// A client is closed whatever it is doing, and everybody who waits is told.
+    fn close_guest(&mut self, which: usize) {
+        let newcomer = self.guest();
+        let guest = std::mem::replace(&mut self.guests[which], newcomer);
+        let Guest { client, mut reactor, tasks, .. } = guest;
+        client.close();
+        reactor.turn(Some(Duration::ZERO)).unwrap();
+        assert!(reactor.is_stopped());
+        for task in tasks {
+            task.closed(&client, &mut self.random, &mut self.record);
         }
     }
 
@@ -199,8 +257,15 @@ impl System {
         assert!(self.is_at_rest(), "there was rest, and it has ended");
         let (storage, _) = self.server.as_ref().unwrap();
         let history = History::of(&**storage, oids());
+        for (attempt, _) in std::mem::take(&mut self.record.orphans) {
+            self.record.ended(attempt, Fate::Unknown);
+        }
         history.check(&self.record);
         self.check_caches(&history);
+        for Guest { client, host, listener, .. } in &self.guests {
+            listener.listen(client);
+            listener.check(&history, oids(), host);
+        }
         self.watcher.shared().check(&history);
         Summary {
             trace_hash: self.world.trace_hash(),
@@ -249,8 +314,10 @@ const TRANSACTIONS: u32 = 12;
 /// Misfortune ends after so many steps, so that every run can come to its end.
 const FAULTY_STEPS: u64 = 30_000;
 const MOST_STEPS: u64 = 1_000_000;
-/// A silent link makes virtual time fly; nobody gives up meanwhile.
+/// A silent link makes virtual time fly; who has patience does not give up meanwhile.
 const PATIENCE: Duration = Duration::from_hours(24);
+/// Mostly enough for an answer, and not always.
+const HURRY: Duration = Duration::from_millis(30);
 /// When nothing new is begun, everything is at rest after this time at most: a connection that is
 /// dead is noticed after two heartbeats of 30 s, and made again.
 const REST: Duration = Duration::from_secs(90);
