@@ -152,7 +152,7 @@ impl Server {
             commit: start_stage(cx, "commit", 1)?,
             index: start_stage(cx, "index", 1)?,
             prepare: start_stage(cx, "prepare", 1)?,
-            catch_up: cx.start_stage(StageConfig { name: "catch-up", threads: 1, bound: 1024 })?,
+            catch_up: start_stage(cx, "catch-up", 1)?,
         };
         let seed = cx.random();
         self.databases.push(Database::new(name, storage, stages, &self.limits, seed));

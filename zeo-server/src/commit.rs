@@ -31,6 +31,7 @@ impl Server {
         let bytes = transaction.begin_bytes();
         transaction.grow(bytes, &mut self.buffered_bytes, &self.limits);
         session.transactions.insert(number, transaction);
+        self.databases.at_mut(session.database).open_transactions += 1;
     }
 
     pub(crate) fn store(
@@ -111,7 +112,9 @@ impl Server {
         let Some(session) = self.sessions.get_mut(&conn) else { return };
         if let Some(transaction) = session.transactions.remove(&number) {
             self.buffered_bytes -= transaction.bytes;
-            self.databases.at_mut(session.database).counters.aborts += 1;
+            let database = self.databases.at_mut(session.database);
+            database.open_transactions -= 1;
+            database.counters.aborts += 1;
         }
     }
 
@@ -127,7 +130,9 @@ impl Server {
             return self.fail(cx, caller, Failure::NoSuchTransaction);
         };
         let (id, read_only) = (session.database, session.read_only);
-        let published = self.databases.at(id).published;
+        let database = self.databases.at_mut(id);
+        database.open_transactions -= 1;
+        let published = database.published;
         let refusal = if read_only {
             Some(Failure::ReadOnly)
         } else if !then_finish {

@@ -71,6 +71,7 @@ impl Factory<Server> for NativeFactory {
 
     fn output_drained(&mut self, server: &mut Server, cx: &mut Context<Server>, conn: ConnId) {
         server.advance_lane(cx, conn);
+        server.regulate(cx, conn);
     }
 
     fn connection_lost(

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use zeo_proto::Tid;
 use zeo_reactor::{ConnId, Context, JobPanicked, StageId};
 
+use crate::catch_up::CatchUps;
 use crate::chores::ChoreStates;
 use crate::commit_queue::CommitQueue;
 use crate::hot::Hot;
@@ -35,8 +36,12 @@ pub(crate) struct Database {
     pub(crate) hot: Hot,
     /// The sessions that hear of commits.
     pub(crate) audience: BTreeSet<ConnId>,
+    /// Transactions that are open in all its sessions.
+    pub(crate) open_transactions: usize,
     /// Loads that wait for the load stage.
     pub(crate) loads: LoadQueue,
+    /// Look-ups in the history that wait for the catch-up stage.
+    pub(crate) catch_ups: CatchUps,
     /// Operations that wait for the commit stage.
     pub(crate) commits: CommitQueue,
     /// Names for new objects.
@@ -114,7 +119,9 @@ impl Database {
             recent: Recent::new(published, limits.remembered_oids),
             hot: Hot::new(limits.hot_bytes, seed),
             audience: BTreeSet::new(),
+            open_transactions: 0,
             loads: LoadQueue::default(),
+            catch_ups: CatchUps::default(),
             commits: CommitQueue::default(),
             oids: OidPool::default(),
             chores: ChoreStates::default(),

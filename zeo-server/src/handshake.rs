@@ -91,6 +91,8 @@ impl Server {
             label: hello.label,
             peer,
             read_only: hello.read_only,
+            is_paused: false,
+            is_catching_up: false,
             calls_in_flight: 0,
             lane: Lane::default(),
             transactions: BTreeMap::new(),
@@ -133,6 +135,7 @@ impl Server {
         let Some(session) = self.sessions.remove(&conn) else { return };
         let database = self.databases.at_mut(session.database);
         database.audience.remove(&conn);
+        database.open_transactions -= session.transactions.len();
         database.counters.aborts += session.transactions.len() as u64;
         self.buffered_bytes -= session.transactions.values().map(|txn| txn.bytes).sum::<u64>();
         let Session { peer, label, .. } = session;

@@ -138,6 +138,11 @@ impl Lane {
         self.waiting.push_back(Wanted { oid, before, target, order });
     }
 
+    /// Whether so many loads wait that no more should be asked for.
+    pub(crate) fn is_long(&self) -> bool {
+        self.waiting.len() >= WAITING_LOADS
+    }
+
     /// The next load to be answered or given to the stage, if there is room for its result.
     pub(crate) fn next(&mut self) -> Option<Wanted> {
         while self.has_room() {
@@ -277,6 +282,8 @@ impl Lane {
     }
 }
 
+/// Waiting loads at which a session is not read: 16 Ki.
+const WAITING_LOADS: usize = 16 << 10;
 /// Bytes of results that may be on their way from the stage to one session: 16 MiB.
 const WINDOW_BYTES: usize = 16 << 20;
 /// Loads that may be in the stage for one session.

@@ -312,8 +312,8 @@ impl Found {
 const LOADS_PER_JOB: usize = 64;
 /// Bytes after which a job leaves the rest of its loads undone: 4 MiB.
 const BYTES_PER_JOB: usize = 4 << 20;
-/// Bytes of waiting output at which a session's loads wait too: 512 KiB. The largest answer on top
+/// Bytes of waiting output at which a session's loads wait too, and it is not read: 512 KiB. The largest answer on top
 /// of that is within the bound for a peer's output.
-const CONGESTED: usize = 512 << 10;
+pub(crate) const CONGESTED: usize = 512 << 10;
 /// Bytes to which the output must have fallen before they go on.
 pub(crate) const UNCONGESTED: usize = CONGESTED / 4;

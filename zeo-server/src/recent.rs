@@ -62,7 +62,8 @@ impl Recent {
         }
     }
 
-    /// The objects written after `tid`, each once; `None` where the memory does not tell.
+    /// The objects written after `tid`, some of them several times; `None` where the memory does
+    /// not tell.
     ///
     /// A tid that is none of the remembered ones is left to the storage to judge.
     pub(crate) fn changes_since(&self, tid: Tid) -> Option<Vec<Oid>> {
@@ -72,9 +73,7 @@ impl Recent {
             None => tid == self.floor,
         };
         known.then(|| {
-            let oids: BTreeSet<Oid> =
-                self.commits.range(from..).flat_map(|(_, oids)| oids.iter().copied()).collect();
-            oids.into_iter().collect()
+            self.commits.range(from..).flat_map(|(_, oids)| oids.iter().copied()).collect()
         })
     }
 
@@ -129,7 +128,7 @@ mod tests {
         let mut recent = Recent::new(tid(10), 100);
         recent.remember(tid(12), vec![A]);
         recent.remember(tid(14), vec![A, B]);
-        assert_eq!(recent.changes_since(tid(10)), Some(vec![A, B]));
+        assert_eq!(recent.changes_since(tid(10)), Some(vec![A, A, B]));
         assert_eq!(recent.changes_since(tid(12)), Some(vec![A, B]));
         assert_eq!(recent.changes_since(tid(14)), Some(vec![]));
         assert_eq!(recent.changes_since(tid(13)), None);

@@ -10,6 +10,7 @@ use zeo_reactor::{ConnId, Context, TimerId};
 use crate::connection::Arrived;
 use crate::database::Databases;
 use crate::limits::Limits;
+use crate::load::CONGESTED;
 use crate::outgoing::send;
 use crate::rules::Rules;
 use crate::session::{Caller, Session};
@@ -104,25 +105,36 @@ impl Server {
         self.reply(cx, caller, Reply::LastTid(published));
     }
 
-    /// Counts a call, and stops reading a session that has too many of them in flight.
+    /// The session has one more call to be answered.
     fn call_begun(&mut self, cx: &mut Context<Self>, conn: ConnId) {
         let Some(session) = self.sessions.get_mut(&conn) else { return };
         session.calls_in_flight += 1;
-        if session.calls_in_flight == self.limits.calls_in_flight
-            && let Some(transport) = cx.transport(conn)
-        {
-            transport.pause_reading();
+        self.regulate(cx, conn);
+    }
+
+    /// A call of the session got its last answer.
+    pub(crate) fn call_ended(&mut self, cx: &mut Context<Self>, conn: ConnId) {
+        let Some(session) = self.sessions.get_mut(&conn) else { return };
+        session.calls_in_flight = session.calls_in_flight.saturating_sub(1);
+        if session.is_paused {
+            self.regulate(cx, conn);
         }
     }
 
-    /// The call got its answer; a session that was not read because of it is read again.
-    pub(crate) fn call_ended(&mut self, cx: &mut Context<Self>, conn: ConnId) {
+    /// Stops reading a session that has too much under way, or does not take in its answers; reads
+    /// on when that has changed.
+    pub(crate) fn regulate(&mut self, cx: &mut Context<Self>, conn: ConnId) {
         let Some(session) = self.sessions.get_mut(&conn) else { return };
-        let was_full = session.calls_in_flight == self.limits.calls_in_flight;
-        session.calls_in_flight = session.calls_in_flight.saturating_sub(1);
-        if was_full && let Some(transport) = cx.transport(conn) {
-            transport.resume_reading();
+        let Some(transport) = cx.transport(conn) else { return };
+        let is_full = session.calls_in_flight >= self.limits.calls_in_flight
+            || session.lane.is_long()
+            || transport.output_len() >= CONGESTED;
+        match (session.is_paused, is_full) {
+            (false, true) => transport.pause_reading(),
+            (true, false) => transport.resume_reading(),
+            (true, true) | (false, false) => {}
         }
+        session.is_paused = is_full;
     }
 
     /// Answers a call.

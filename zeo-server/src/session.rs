@@ -21,6 +21,10 @@ pub(crate) struct Session {
     pub(crate) peer: String,
     /// It said that it will not write.
     pub(crate) read_only: bool,
+    /// It is not read, because it has too much under way.
+    pub(crate) is_paused: bool,
+    /// A look-up of what it has missed is under way.
+    pub(crate) is_catching_up: bool,
     /// Calls that have no answer yet.
     pub(crate) calls_in_flight: usize,
     /// Loads on their way.

@@ -25,12 +25,6 @@ impl Server {
     }
 
     fn database_status(&self, database: &Database) -> Value {
-        let active: usize = database
-            .audience
-            .iter()
-            .filter_map(|conn| self.sessions.get(conn))
-            .map(|session| session.transactions.len())
-            .sum();
         let counters = database.counters;
         json!({
             "connections": database.audience.len(),
@@ -38,7 +32,7 @@ impl Server {
             "stores": counters.stores,
             "commits": counters.commits,
             "aborts": counters.aborts,
-            "active_txns": active,
+            "active_txns": database.open_transactions,
             "conflicts": counters.conflicts,
             "conflicts_resolved": 0,
             "waiting": database.commits.len(),

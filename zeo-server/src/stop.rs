@@ -87,7 +87,7 @@ fn has_committed(database: &Database) -> bool {
 }
 
 fn is_unused(database: &Database) -> bool {
-    database.loads.is_idle()
+    database.loads.is_idle() && database.catch_ups.is_idle()
 }
 
 #[cfg(test)]

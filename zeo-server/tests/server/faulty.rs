@@ -25,6 +25,8 @@ pub(crate) struct Faults {
     pub(crate) held_load: Option<Oid>,
     /// A load is waiting, or has waited.
     pub(crate) load_waited: bool,
+    /// Nothing is looked up in the history.
+    pub(crate) held_history: bool,
     /// No commit may be applied before the index has caught up.
     pub(crate) overlay_full: bool,
     /// So many runs of the index fail; the next one catches up.
@@ -117,7 +119,8 @@ impl Storage for Faulty {
         through: Tid,
         limit: usize,
     ) -> Result<Changes, StorageError> {
-        drop(self.used());
+        let held = |now: &mut Faults| now.held_history;
+        drop(self.changed.wait_timeout_while(self.used(), PATIENCE, held).unwrap());
         self.storage.changes_since(since, through, limit)
     }
 

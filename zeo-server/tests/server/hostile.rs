@@ -8,6 +8,7 @@ use zeo_proto::{
 };
 use zeo_server::{Limits, RunningServer, Server};
 
+use crate::faulty::Faulty;
 use crate::peer::{Peer, Txn, connect, frame, store};
 
 #[test]
@@ -64,7 +65,11 @@ fn what_a_broken_session_had_gathered_is_given_back() {
     assert!(matches!(peer.receive(), Some((ServerMessage::Goodbye(_), _))));
     drop(peer);
     while status(&mut neighbour)["main"]["connections"] != 1 {}
-    assert_eq!(status(&mut neighbour)["main"]["buffered_bytes"], 0);
+    let status = status(&mut neighbour);
+    assert_eq!(
+        (&status["main"]["buffered_bytes"], &status["main"]["active_txns"]),
+        (&0.into(), &0.into())
+    );
 }
 
 /// Only the extension was counted, and nothing was refused before the first store.
@@ -124,6 +129,47 @@ fn a_session_that_asks_too_much_at_once_is_read_again_later() {
         (0..1_000).map(|n| peer.ask(Call::LoadBefore(Oid::new(n), Tid::MAX))).collect();
     for call in calls {
         peer.answer(call).unwrap();
+    }
+}
+
+/// Answers that nobody takes in pile up to a bound, and then the peer was disconnected; for all
+/// peers together that is more than there is. Now such a peer is not read.
+#[test]
+fn a_peer_that_does_not_read_is_not_read_either() {
+    let server = start(Limits { output_bytes: 2 << 20, ..Limits::default() });
+    let (mut peer, mut neighbour) = (Peer::connect(&server), Peer::connect(&server));
+    let (mut asked, mut stuck) = (0, 0);
+    while stuck < 20 {
+        assert!(asked < 1_000_000, "it is read for ever");
+        if peer.try_ask(Call::Status) {
+            (asked, stuck) = (asked + 1, 0);
+        } else {
+            neighbour.call(Call::Ping).unwrap();
+            stuck += 1;
+        }
+    }
+    for call in 1..=asked {
+        peer.answer(call).unwrap();
+    }
+}
+
+/// Such a question may read much of the journal, in a stage of one thread.
+#[test]
+fn a_session_catches_up_once_at_a_time() {
+    let storage = Faulty::new();
+    let server = storage.serve(Limits::default());
+    let (mut greedy, mut other) = (Peer::connect(&server), Peer::connect(&server));
+    storage.set(|faults| faults.held_history = true);
+    let unknown = || Call::InvalidationsSince(Tid::new(1));
+    let first = greedy.ask(unknown());
+    for _ in 0..10 {
+        assert_eq!(greedy.call(unknown()), Err(Failure::Busy));
+    }
+    let waiting = other.ask(unknown());
+    storage.set(|faults| faults.held_history = false);
+    for (peer, call) in [(&mut greedy, first), (&mut other, waiting)] {
+        assert!(matches!(peer.answer(call), Ok((Reply::CatchUp(_), _))));
+        assert!(matches!(peer.call(unknown()), Ok((Reply::CatchUp(_), _))));
     }
 }
 

@@ -96,6 +96,35 @@ fn a_returning_client_is_told_what_changed() {
 }
 
 #[test]
+fn a_long_absence_is_told_in_pages() {
+    let server = Server::in_memory().unwrap();
+    let mut peer = Peer::connect(&server);
+    let first = peer.commit(&Txn::new(1, 0, Tid::ZERO), &[(1, None, b"a")]).unwrap();
+    let mut through = first;
+    for number in 0..10 {
+        let stores: Vec<_> =
+            (0..10_000).map(|oid| (1 + number * 9_000 + oid, None, &b"a"[..])).collect();
+        let txn = Txn::new(2 + u32::try_from(number).unwrap(), 0, through);
+        through = peer.commit(&txn, &stores).unwrap();
+    }
+    let call = peer.ask(Call::InvalidationsSince(first));
+    let mut all = Vec::new();
+    loop {
+        let (Reply::CatchUp(CatchUp::Page { through: to, oids, more }), _) =
+            peer.answer(call).unwrap()
+        else {
+            panic!()
+        };
+        assert_eq!(to, through);
+        all.extend(oids);
+        if !more {
+            break;
+        }
+    }
+    assert_eq!(all, (1..=91_000).map(Oid::new).collect::<Vec<_>>());
+}
+
+#[test]
 fn a_client_of_another_database_is_refused() {
     let server = Server::in_memory().unwrap();
     let here = Peer::connect(&server).welcome.identity;

@@ -20,6 +20,8 @@ pub(crate) struct Peer {
     machine: ClientConnection,
     last_call: CallId,
     notices: VecDeque<ServerMessage>,
+    /// So many bytes of the last frame were not taken.
+    cut: Option<usize>,
     /// Answers that came before they were waited for: calls may overtake one another.
     answers: BTreeMap<CallId, VecDeque<Answer>>,
     pub(crate) welcome: Welcome,
@@ -53,7 +55,8 @@ impl Peer {
                 }
                 Some(ClientEvent::Welcomed(welcome)) => {
                     let (notices, answers) = (VecDeque::new(), BTreeMap::new());
-                    return Ok(Self { stream, machine, last_call: 0, notices, answers, welcome });
+                    let (last_call, cut) = (0, None);
+                    return Ok(Self { stream, machine, last_call, notices, cut, answers, welcome });
                 }
                 Some(event) => return Err(event),
                 None => assert!(receive(&mut stream, &mut machine), "closed in the handshake"),
@@ -77,6 +80,24 @@ impl Peer {
         self.last_call += 1;
         self.say(&ClientMessage::Call(self.last_call, call));
         self.last_call
+    }
+
+    /// Sends a call without waiting for room; whether all its bytes were taken. If not, it goes on
+    /// with the same call the next time.
+    pub(crate) fn try_ask(&mut self, call: Call) -> bool {
+        let frame = frame(&ClientMessage::Call(self.last_call + 1, call), &[]);
+        let rest = self.cut.unwrap_or(frame.len());
+        self.stream.set_nonblocking(true).unwrap();
+        let written = self.stream.write(&frame[frame.len() - rest..]);
+        self.stream.set_nonblocking(false).unwrap();
+        let count = match written {
+            Ok(count) => count,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => 0,
+            Err(error) => panic!("{error}"),
+        };
+        self.cut = Some(rest - count).filter(|&rest| rest > 0);
+        self.last_call += u64::from(self.cut.is_none());
+        self.cut.is_none()
     }
 
     /// Asks, and waits for the answer; notices before it are kept.
