@@ -193,6 +193,58 @@ fn a_client_can_be_closed_and_dropped_in_its_own_callback() {
 }
 
 #[test]
+fn the_last_client_can_be_dropped_by_the_callback_of_a_result() {
+    let server = server();
+    let db = client(&server);
+    let (ended, end) = bounded(1);
+    let last = db.clone();
+    db.nb().ping().then(move |result| {
+        drop(last);
+        ended.send(result).unwrap();
+    });
+    drop(db);
+    assert!(matches!(end.recv().unwrap(), Ok(Ok(()) | Err(CallError::Closed))));
+}
+
+#[test]
+fn the_last_client_can_be_dropped_on_its_own_reactors_thread() {
+    let server = server();
+    for close in [true, false] {
+        let db = client(&server);
+        let waiting = db.nb().load(Oid::new(7));
+        let (ended, end) = bounded(1);
+        let mut ping = pin!(db.nb().ping());
+        let waker = Waker::from(Arc::new(Closes { last: Mutex::new(Some(db)), close, ended }));
+        let poll = ping.as_mut().poll(&mut Context::from_waker(&waker));
+        drop(waker);
+        if poll.is_pending() {
+            end.recv().unwrap();
+        }
+        assert!(waiting.wait().is_ok(), "answered, not dropped");
+    }
+}
+
+#[test]
+fn whoever_closes_first_everybody_who_waits_is_told() {
+    let server = server();
+    for _ in 0..20 {
+        let db = client(&server);
+        let (told, tells) = bounded(8);
+        for number in 0..8 {
+            let told = told.clone();
+            db.nb().load(Oid::new(number)).then(move |result| told.send(result).unwrap());
+        }
+        let other = db.clone();
+        let thread = spawn(move || other.close());
+        db.close();
+        for _ in 0..8 {
+            assert!(tells.recv().unwrap().is_ok(), "an answer, or that it is closed");
+        }
+        thread.join().unwrap();
+    }
+}
+
+#[test]
 fn a_waiting_call_ends_when_another_thread_closes() {
     let server = server();
     let db = client(&server);
@@ -299,6 +351,22 @@ struct CallsBack {
 impl Wake for CallsBack {
     fn wake(self: Arc<Self>) {
         self.told.send(self.db.ping()).unwrap();
+    }
+}
+
+struct Closes {
+    last: Mutex<Option<Client>>,
+    close: bool,
+    ended: Sender<()>,
+}
+
+impl Wake for Closes {
+    fn wake(self: Arc<Self>) {
+        let last = self.last.lock().unwrap().take();
+        if let Some(db) = last.filter(|_| self.close) {
+            db.close();
+        }
+        self.ended.try_send(()).ok();
     }
 }
 
