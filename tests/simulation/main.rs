@@ -96,4 +96,4 @@ fn eprint(line: &str) {
     eprintln!("{line}");
 }
 
-const SEEDS: u64 = 150;
+const SEEDS: u64 = 100;
