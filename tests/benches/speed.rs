@@ -22,7 +22,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use zeo_client::Client;
-use zeo_proto::Oid;
+use zeo_proto::{Call, ClientConnection, ClientEvent, ClientMessage, Hello, Oid, Tid};
+use zeo_reactor::Address;
 use zeo_server::storage::{self, OpenOptions as StorageOptions};
 use zeo_server::{RunningServer, Server};
 
@@ -45,10 +46,12 @@ fn main() {
 
 type Row = (&'static str, fn(Plan));
 
-const ROWS: [Row; 5] = [
+const ROWS: [Row; 7] = [
     ("load, in cache", cached_load),
     ("load, cold", cold_load),
     ("batch load", batch_load),
+    ("server, loads one at a time", |plan| raw_loads(plan, 1, 8.0)),
+    ("server, loads pipelined", |plan| raw_loads(plan, 64, 1.5)),
     ("commits, 1 caller", |plan| {
         commits(plan, 1, "append to an extending file + fdatasync");
     }),
@@ -109,6 +112,43 @@ fn batch_load(plan: Plan) {
         oids.len() as f64 / start.elapsed().as_secs_f64()
     });
     println!("| batch load | {rate:.0} objects/s | 400000 | {:.2} | the aim |", rate / 400_000.0);
+}
+
+/// What a server's own thread takes for a load from memory, asked for by a connection without a
+/// client library that always has `window` of them in flight.
+fn raw_loads(plan: Plan, window: usize, aim_micros: f64) {
+    let server = Server::in_memory().unwrap();
+    let oids = filled(&Client::connect(&server.url("main")).unwrap(), 20_000);
+    let mut link = RawLink::connect(&server.addresses()[0]);
+    let (mut rates, mut micros) = (Vec::new(), Vec::new());
+    for _ in 0..plan.rounds {
+        let (start, before, mut count) = (Instant::now(), server_cpu(), 0);
+        while start.elapsed() < plan.slice {
+            link.load(&oids, window);
+            count += oids.len();
+        }
+        rates.push(count as f64 / start.elapsed().as_secs_f64());
+        micros.push((server_cpu() - before) * 1e6 / count as f64);
+    }
+    let (rate, micros) = (middle(rates), middle(micros));
+    println!(
+        "| server CPU per load, {window} in flight ({rate:.0}/s) | {micros:.2} µs | {aim_micros} µs | {:.2} | the aim |",
+        micros / aim_micros
+    );
+}
+
+/// Seconds of CPU that the server's reactor has taken, as Linux counts them.
+fn server_cpu() -> f64 {
+    let threads =
+        std::fs::read_dir("/proc/self/task").unwrap().map(|thread| thread.unwrap().path());
+    let mine = threads.filter(|thread| {
+        std::fs::read_to_string(thread.join("comm")).is_ok_and(|name| name == "zeo-server\n")
+    });
+    let nanos = mine.map(|thread| {
+        let text = std::fs::read_to_string(thread.join("schedstat")).unwrap();
+        text.split(' ').next().unwrap().parse::<f64>().unwrap()
+    });
+    nanos.sum::<f64>() / 1e9
 }
 
 /// Durable commits of one object of 1 KiB by that many callers, beside the same bytes in a file.
@@ -207,6 +247,60 @@ fn median(rounds: usize, mut f: impl FnMut() -> f64) -> f64 {
 fn middle(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values[values.len() / 2]
+}
+
+/// A connection of the native protocol in the thread that uses it.
+struct RawLink {
+    stream: TcpStream,
+    machine: ClientConnection,
+    input: Vec<u8>,
+    output: Vec<u8>,
+}
+
+impl RawLink {
+    fn connect(address: &Address) -> Self {
+        let stream = TcpStream::connect(address.to_string()).unwrap();
+        stream.set_nodelay(true).unwrap();
+        let machine = ClientConnection::new(Hello::new("main").unwrap());
+        let mut link = Self { stream, machine, input: vec![0; 128 << 10], output: Vec::new() };
+        while !matches!(link.next(), ClientEvent::Welcomed(_)) {
+            link.machine.take_output(&mut link.output);
+        }
+        link
+    }
+
+    /// Loads every object, with so many calls in flight.
+    fn load(&mut self, oids: &[Oid], window: usize) {
+        let (ahead, rest) = oids.split_at(window);
+        for oid in ahead {
+            self.ask(*oid);
+        }
+        for next in rest.iter().map(Some).chain(ahead.iter().map(|_| None)) {
+            let event = self.next();
+            assert!(matches!(&event, ClientEvent::Message(_, data) if data.len() == 1024));
+            if let Some(oid) = next {
+                self.ask(*oid);
+            }
+        }
+    }
+
+    fn ask(&mut self, oid: Oid) {
+        let call = ClientMessage::Call(7, Call::LoadBefore(oid, Tid::MAX));
+        zeo_proto::encode(&call, &[], &mut self.output).unwrap();
+    }
+
+    /// The next event. What is to be said is sent before there is nothing to do but wait.
+    fn next(&mut self) -> ClientEvent {
+        loop {
+            if let Some(event) = self.machine.poll() {
+                return event;
+            }
+            self.stream.write_all(&self.output).unwrap();
+            self.output.clear();
+            let read = self.stream.read(&mut self.input).unwrap();
+            self.machine.receive(&self.input[..read]);
+        }
+    }
 }
 
 /// A blocking server thread and a blocking client, with the bytes of a load and of its answer.
