@@ -49,7 +49,8 @@ impl Factory<Server> for NativeFactory {
 
     fn build_protocol(&mut self, server: &mut Server, peer: &Address) -> Option<NativeConnection> {
         if server.greeted.len() >= MAX_HANDSHAKES {
-            tracing::warn!(%peer, "refused: {MAX_HANDSHAKES} connections are in their handshake");
+            let peer = peer.to_string();
+            tracing::warn!(peer, "refused: {MAX_HANDSHAKES} connections are in their handshake");
             return None;
         }
         Some(NativeConnection(ServerConnection::new(Greeting::default())))

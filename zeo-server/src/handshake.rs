@@ -15,7 +15,7 @@ impl Server {
     /// A connection was made: it has a limited time to introduce itself.
     pub(crate) fn greeted(&mut self, cx: &mut Context<Self>, conn: ConnId) {
         let timer = cx.call_later(self.limits.handshake, move |server: &mut Self, cx| {
-            tracing::warn!(%conn, peer = %peer(cx, conn), "closing: no handshake in time");
+            tracing::warn!(%conn, peer = peer(cx, conn), "closing: no handshake in time");
             server.greeted.remove(&conn);
             if let Some(transport) = cx.transport(conn) {
                 transport.abort();
@@ -101,7 +101,7 @@ impl Server {
     }
 
     fn refuse(&mut self, cx: &mut Context<Self>, conn: ConnId, refusal: &Refusal) {
-        tracing::info!(%conn, peer = %peer(cx, conn), "refused: {}", refusal.text);
+        tracing::info!(%conn, peer = peer(cx, conn), "refused: {}", refusal.text);
         let mut out = Vec::new();
         zeo_proto::refuse(refusal, &mut out);
         self.close(cx, conn, &out);
@@ -109,7 +109,7 @@ impl Server {
 
     pub(crate) fn zeo5_client(&mut self, cx: &mut Context<Self>, conn: ConnId) {
         self.introduced(cx, conn);
-        tracing::warn!(%conn, peer = %peer(cx, conn), "closing: ZEO 5 is not served yet");
+        tracing::warn!(%conn, peer = peer(cx, conn), "closing: ZEO 5 is not served yet");
         self.close(cx, conn, &[]);
     }
 

@@ -164,13 +164,13 @@ impl Server {
     /// The peer's bytes are not the protocol: it is told so and closed; the others do not notice.
     fn broken(&mut self, cx: &mut Context<Self>, conn: ConnId, error: &WireError, farewell: &[u8]) {
         self.introduced(cx, conn);
-        tracing::warn!(%conn, peer = %peer(cx, conn), "closing: {error}");
+        tracing::warn!(%conn, peer = peer(cx, conn), "closing: {error}");
         self.close(cx, conn, farewell);
     }
 
     /// Ends a session that used a message where it has no meaning.
     pub(crate) fn break_off(&mut self, cx: &mut Context<Self>, conn: ConnId, how: String) {
-        tracing::warn!(%conn, peer = %peer(cx, conn), "closing: {how}");
+        tracing::warn!(%conn, peer = peer(cx, conn), "closing: {how}");
         self.dismiss(cx, conn, Goodbye::ProtocolError(how));
     }
 
@@ -197,7 +197,8 @@ impl Server {
     }
 }
 
-/// The address at the other end, for the log.
+/// The address at the other end, for the log; as a field of its own, where it is quoted: the peer
+/// may have chosen it.
 pub(crate) fn peer(cx: &mut Context<Server>, conn: ConnId) -> String {
     cx.transport(conn).map_or_else(String::new, |transport| transport.peer().to_string())
 }

@@ -8,6 +8,7 @@
 )]
 
 mod commits;
+mod daemon;
 mod faulty;
 mod hostile;
 mod loads;

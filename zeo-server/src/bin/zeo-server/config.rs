@@ -51,9 +51,7 @@ impl Settings {
         let file = args.config.as_deref().map_or_else(|| Ok(File::default()), read)?;
         let listen = either(args.listen, file.listen, "127.0.0.1:8100");
         let storages = either(args.storage, file.storage, "main");
-        for name in &storages {
-            check_name(name)?;
-        }
+        check_names(&storages)?;
         Ok(Self {
             data: args.data.or(file.data).unwrap_or_else(|| PathBuf::from("zeo-data")),
             listen: listen.iter().map(|text| parse_address(text)).collect::<Result<_, _>>()?,
@@ -89,6 +87,16 @@ fn either(first: Vec<String>, second: Vec<String>, default: &str) -> Vec<String>
         .into_iter()
         .find(|list| !list.is_empty())
         .unwrap_or_else(|| vec![default.to_owned()])
+}
+
+fn check_names(names: &[String]) -> Result<(), Trouble> {
+    for (place, name) in names.iter().enumerate() {
+        check_name(name)?;
+        if names.iter().take(place).any(|other| other == name) {
+            return Err(Trouble(format!("storage {name:?} is named twice")));
+        }
+    }
+    Ok(())
 }
 
 /// A storage's name is the name of its directory.
@@ -158,5 +166,13 @@ mod tests {
             assert!(check_name(name).is_err(), "{name:?}");
         }
         assert!(check_name("main-2.old").is_ok());
+    }
+
+    /// It was opened twice, and the second time it was in use, by the daemon itself.
+    #[test]
+    fn a_storage_is_named_once() {
+        let args = ["zeo-server", "--storage", "a", "--storage", "b", "--storage", "a"];
+        let text = Settings::gather(Args::parse_from(args)).unwrap_err().to_string();
+        assert!(text.contains("\"a\" is named twice"), "{text}");
     }
 }

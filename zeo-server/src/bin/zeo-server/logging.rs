@@ -21,7 +21,11 @@ pub(crate) enum LogFormat {
 pub(crate) fn start(format: LogFormat, level: &str) -> Result<(), Trouble> {
     let filter = EnvFilter::try_new(level)
         .map_err(|error| Trouble(format!("log level {level:?}: {error}")))?;
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        // They would be printed to standard error, and that panics when nobody reads it any more.
+        .log_internal_errors(false);
     match format {
         LogFormat::Text => log.with_ansi(false).init(),
         LogFormat::Json => log.json().init(),
