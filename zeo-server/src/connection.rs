@@ -7,13 +7,19 @@ use crate::server::Server;
 
 /// One connection of the native protocol, before and after its handshake.
 #[derive(Debug)]
-pub(crate) struct NativeConnection(ServerConnection);
+pub(crate) struct NativeConnection {
+    machine: ServerConnection,
+    /// What was last told of its memory, in bytes.
+    held: usize,
+}
 
 /// What a connection brought.
 #[derive(Debug)]
 pub(crate) enum Arrived {
     /// Something in order.
     Event(ServerEvent),
+    /// So many bytes of memory hold a message that is not whole yet; not told of every byte.
+    Holds(usize),
     /// Its peer broke the protocol; the bytes are what it is told about that.
     Broken(WireError, Vec<u8>),
 }
@@ -23,20 +29,36 @@ impl Protocol for NativeConnection {
 
     fn connection_made(&mut self, transport: &mut Transport) {
         let mut greeting = Vec::new();
-        self.0.greet(&mut greeting);
+        self.machine.greet(&mut greeting);
         transport.write(&greeting);
     }
 
     fn data_received(&mut self, _: &mut Transport, data: &[u8]) {
-        self.0.receive(data);
+        self.machine.receive(data);
     }
 
     fn poll_event(&mut self) -> Option<Arrived> {
-        let event = self.0.poll()?;
-        let ServerEvent::Broken(error) = event else { return Some(Arrived::Event(event)) };
-        let mut farewell = Vec::new();
-        self.0.dismiss(&error, &mut farewell);
-        Some(Arrived::Broken(error, farewell))
+        match self.machine.poll() {
+            Some(ServerEvent::Broken(error)) => {
+                let mut farewell = Vec::new();
+                self.machine.dismiss(&error, &mut farewell);
+                Some(Arrived::Broken(error, farewell))
+            }
+            Some(event) => Some(Arrived::Event(event)),
+            None => self.held_anew().map(Arrived::Holds),
+        }
+    }
+}
+
+impl NativeConnection {
+    fn new() -> Self {
+        Self { machine: ServerConnection::new(Greeting::default()), held: 0 }
+    }
+
+    /// What it holds now, if that is worth telling.
+    fn held_anew(&mut self) -> Option<usize> {
+        let held = self.machine.memory() / HELD_STEP * HELD_STEP;
+        (held != core::mem::replace(&mut self.held, held)).then_some(held)
     }
 }
 
@@ -53,7 +75,7 @@ impl Factory<Server> for NativeFactory {
             tracing::warn!(peer, "refused: {MAX_HANDSHAKES} connections are in their handshake");
             return None;
         }
-        Some(NativeConnection(ServerConnection::new(Greeting::default())))
+        Some(NativeConnection::new())
     }
 
     fn connection_made(&mut self, server: &mut Server, cx: &mut Context<Server>, conn: ConnId) {
@@ -86,6 +108,8 @@ impl Factory<Server> for NativeFactory {
     }
 }
 
+/// Bytes of memory that are told of at once: more than small messages take.
+const HELD_STEP: usize = 256 << 10;
 /// Connections that have not introduced themselves; a session needs milliseconds for it, so these
 /// are mostly strangers.
 const MAX_HANDSHAKES: usize = 1_024;

@@ -127,6 +127,7 @@ impl Server {
     /// The connection is gone.
     pub(crate) fn connection_lost(&mut self, cx: &mut Context<Self>, conn: ConnId, reason: &str) {
         self.introduced(cx, conn);
+        self.input.set(conn, 0);
         self.end_session(conn, reason);
     }
 

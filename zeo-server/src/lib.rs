@@ -34,6 +34,7 @@ mod connection;
 mod database;
 mod handshake;
 mod hot;
+mod input;
 mod lane;
 mod limits;
 mod load;

@@ -18,6 +18,9 @@ pub struct Limits {
     /// Bytes of all transactions that are open or wait for the commit stage; a transaction that
     /// would take more fails with `Busy` at its vote. 1 GiB.
     pub buffered_bytes: u64,
+    /// Bytes of messages that have arrived in part, of all connections; beyond it the one that
+    /// holds most is closed. 1 GiB.
+    pub input_bytes: usize,
     /// Bytes of output that wait for one peer; beyond it the peer is disconnected. 64 MiB.
     pub output_bytes: usize,
     /// Operations that the commit stage takes at once. 1,024.
@@ -48,6 +51,7 @@ impl Default for Limits {
             open_transactions: 1_024,
             transaction_bytes: 1 << 30,
             buffered_bytes: 1 << 30,
+            input_bytes: 1 << 30,
             output_bytes: 64 << 20,
             group_operations: 1_024,
             group_bytes: 64 << 20,

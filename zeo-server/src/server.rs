@@ -9,6 +9,7 @@ use zeo_reactor::{ConnId, Context, TimerId};
 
 use crate::connection::Arrived;
 use crate::database::Databases;
+use crate::input::Input;
 use crate::limits::Limits;
 use crate::load::CONGESTED;
 use crate::outgoing::send;
@@ -26,6 +27,8 @@ pub struct Server {
     pub(crate) sessions: BTreeMap<ConnId, Session>,
     /// Connections that have not introduced themselves, and when they will be closed for it.
     pub(crate) greeted: BTreeMap<ConnId, TimerId>,
+    /// Messages that have arrived in part.
+    pub(crate) input: Input,
     /// Bytes held by transactions that are open or wait for the commit stage.
     pub(crate) buffered_bytes: u64,
     pub(crate) limits: Limits,
@@ -39,6 +42,7 @@ impl Server {
             databases: Databases::default(),
             sessions: BTreeMap::new(),
             greeted: BTreeMap::new(),
+            input: Input::default(),
             buffered_bytes: 0,
             limits,
             rules: Rules::default(),
@@ -56,6 +60,7 @@ impl Server {
             Arrived::Event(ServerEvent::Ruok) => self.ruok(cx, conn),
             Arrived::Event(ServerEvent::Zeo5Client) => self.zeo5_client(cx, conn),
             Arrived::Event(ServerEvent::Broken(error)) => self.broken(cx, conn, &error, &[]),
+            Arrived::Holds(bytes) => self.holds(cx, conn, bytes),
             Arrived::Broken(error, farewell) => self.broken(cx, conn, &error, &farewell),
         }
     }
