@@ -224,10 +224,11 @@ fn large_transactions_are_not_all_begun_at_once() {
     let commits: Vec<_> = (0..100).map(|_| scene.client.nb().commit(slow(&scene))).collect();
     let (mut open, mut most, mut votes) = (0, 0, 0);
     while votes < commits.len() {
-        match scene.message().0 {
-            ClientMessage::TpcBegin(..) => open += 1,
-            ClientMessage::Call(_, Call::TpcVote(..)) => (open, votes) = (open - 1, votes + 1),
-            _ => {}
+        let message = scene.message().0;
+        if matches!(message, ClientMessage::TpcBegin(..)) {
+            open += 1;
+        } else if matches!(message, ClientMessage::Call(_, Call::TpcVote(..))) {
+            (open, votes) = (open - 1, votes + 1);
         }
         most = most.max(open);
     }
