@@ -221,7 +221,7 @@ fn a_large_transaction_lets_others_through() {
 #[test]
 fn large_transactions_are_not_all_begun_at_once() {
     let mut scene = Scene::new();
-    let commits: Vec<_> = (0..100).map(|_| scene.client.nb().commit(slow(&scene))).collect();
+    let commits: Vec<_> = (0..70).map(|_| scene.client.nb().commit(slow(&scene))).collect();
     let (mut open, mut most, mut votes) = (0, 0, 0);
     while votes < commits.len() {
         let message = scene.message().0;
