@@ -7,6 +7,9 @@ use std::time::Duration;
 pub struct Limits {
     /// Sessions at once; one more is refused with the reason. 10,000.
     pub sessions: usize,
+    /// Connections at once that have not introduced themselves, which takes a client milliseconds;
+    /// for one more, the oldest is closed. 1,024.
+    pub handshakes: usize,
     /// How long a connection may take to introduce itself; then it is closed. 10 s.
     pub handshake: Duration,
     /// Calls in flight of one session; at it, the session is not read. 256.
@@ -15,6 +18,9 @@ pub struct Limits {
     pub open_transactions: usize,
     /// Bytes of one transaction; beyond it the vote answers `TransactionTooLarge`. 1 GiB.
     pub transaction_bytes: u64,
+    /// Objects that one transaction writes or depends on, however small; beyond it likewise. All
+    /// of them are looked up and told to every other client. 1 Mi.
+    pub transaction_objects: usize,
     /// Bytes of all transactions that are open or wait for the commit stage; a transaction that
     /// would take more fails with `Busy` at its vote. 1 GiB.
     pub buffered_bytes: u64,
@@ -46,10 +52,12 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             sessions: 10_000,
+            handshakes: 1_024,
             handshake: Duration::from_secs(10),
             calls_in_flight: 256,
             open_transactions: 1_024,
             transaction_bytes: 1 << 30,
+            transaction_objects: 1 << 20,
             buffered_bytes: 1 << 30,
             input_bytes: 1 << 30,
             output_bytes: 64 << 20,

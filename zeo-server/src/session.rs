@@ -73,7 +73,8 @@ impl OpenTransaction {
     pub(crate) fn grow(&mut self, bytes: u64, buffered: &mut u64, limits: &Limits) {
         self.bytes += bytes;
         *buffered += bytes;
-        if self.bytes > limits.transaction_bytes {
+        let objects = self.records.len() + self.read_current.len();
+        if self.bytes > limits.transaction_bytes || objects > limits.transaction_objects {
             *buffered -= self.fail(Failure::TransactionTooLarge(limits.transaction_bytes));
         } else if *buffered > limits.buffered_bytes {
             *buffered -= self.fail(Failure::Busy);

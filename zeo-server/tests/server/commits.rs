@@ -3,6 +3,7 @@
 use zeo_proto::{Call, Conflict, Failure, Loaded, Oid, Outcome, Reply, ServerMessage, Tid};
 use zeo_server::{Limits, Server};
 
+use crate::faulty::Faulty;
 use crate::peer::{Peer, Stored, Txn};
 
 #[test]
@@ -108,6 +109,19 @@ fn a_transaction_that_outgrows_its_bound_fails_at_its_vote() {
     let stores: Vec<_> = (0..4).map(|oid| (oid, None, &data[..])).collect();
     assert_eq!(peer.commit(&txn, &stores), Err(Failure::TransactionTooLarge(10_000)));
     assert!(peer.commit(&Txn::new(2, 0, Tid::ZERO), &stores[..2]).is_ok());
+}
+
+/// Thirteen million empty objects are within its bytes. Their invalidation is more than may wait
+/// for a peer, so everybody else was disconnected.
+#[test]
+fn a_transaction_has_a_bounded_number_of_objects() {
+    let limits = Limits { transaction_objects: 3, ..Limits::default() };
+    let server = Faulty::new().serve(limits);
+    let mut peer = Peer::connect(&server);
+    let stores: [Stored<'_>; 4] = [1, 2, 3, 4].map(|oid| (oid, None, &b""[..]));
+    let refused = peer.commit(&Txn::new(1, 0, Tid::ZERO), &stores);
+    assert!(matches!(refused, Err(Failure::TransactionTooLarge(_))), "{refused:?}");
+    assert!(peer.commit(&Txn::new(2, 0, Tid::ZERO), &stores[1..]).is_ok());
 }
 
 #[test]
