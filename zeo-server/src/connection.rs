@@ -69,12 +69,7 @@ pub(crate) struct NativeFactory;
 impl Factory<Server> for NativeFactory {
     type Protocol = NativeConnection;
 
-    fn build_protocol(&mut self, server: &mut Server, peer: &Address) -> Option<NativeConnection> {
-        if server.greeted.len() >= MAX_HANDSHAKES {
-            let peer = peer.to_string();
-            tracing::warn!(peer, "refused: {MAX_HANDSHAKES} connections are in their handshake");
-            return None;
-        }
+    fn build_protocol(&mut self, _: &mut Server, _: &Address) -> Option<NativeConnection> {
         Some(NativeConnection::new())
     }
 
@@ -110,6 +105,3 @@ impl Factory<Server> for NativeFactory {
 
 /// Bytes of memory that are told of at once: more than small messages take.
 const HELD_STEP: usize = 256 << 10;
-/// Connections that have not introduced themselves; a session needs milliseconds for it, so these
-/// are mostly strangers.
-const MAX_HANDSHAKES: usize = 1_024;

@@ -14,23 +14,38 @@ use crate::session::Session;
 impl Server {
     /// A connection was made: it has a limited time to introduce itself.
     pub(crate) fn greeted(&mut self, cx: &mut Context<Self>, conn: ConnId) {
+        if self.greeted.len() >= self.limits.handshakes {
+            self.give_up_oldest(cx);
+        }
         let timer = cx.call_later(self.limits.handshake, move |server: &mut Self, cx| {
-            tracing::warn!(%conn, peer = peer(cx, conn), "closing: no handshake in time");
-            server.greeted.remove(&conn);
-            if let Some(transport) = cx.transport(conn) {
-                transport.abort();
-            }
+            server.give_up(cx, conn, "no handshake in time");
         });
-        self.greeted.insert(conn, timer);
+        self.greeted.insert(conn, (cx.now(), timer));
         let max = self.limits.output_bytes;
         if let Some(transport) = cx.transport(conn) {
             transport.set_output_limits(UNCONGESTED, max);
         }
     }
 
-    /// The connection introduced itself, one way or another.
+    /// Who says nothing must not keep out who would.
+    fn give_up_oldest(&mut self, cx: &mut Context<Self>) {
+        let oldest = self.greeted.iter().min_by_key(|&(_, &(since, _))| since);
+        if let Some((&conn, _)) = oldest {
+            self.give_up(cx, conn, "others want to introduce themselves");
+        }
+    }
+
+    fn give_up(&mut self, cx: &mut Context<Self>, conn: ConnId, why: &str) {
+        tracing::warn!(%conn, peer = peer(cx, conn), "closing: {why}");
+        self.introduced(cx, conn);
+        if let Some(transport) = cx.transport(conn) {
+            transport.abort();
+        }
+    }
+
+    /// The connection introduced itself, or it is too late for that.
     pub(crate) fn introduced(&mut self, cx: &mut Context<Self>, conn: ConnId) {
-        if let Some(timer) = self.greeted.remove(&conn) {
+        if let Some((_, timer)) = self.greeted.remove(&conn) {
             cx.cancel(timer);
         }
     }

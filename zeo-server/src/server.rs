@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use zeo_proto::{
     Call, ClientMessage, Failure, Goodbye, Reply, ServerEvent, ServerMessage, WireError,
 };
-use zeo_reactor::{ConnId, Context, TimerId};
+use zeo_reactor::{ConnId, Context, Time, TimerId};
 
 use crate::connection::Arrived;
 use crate::database::Databases;
@@ -25,8 +25,8 @@ use crate::stop::Phase;
 pub struct Server {
     pub(crate) databases: Databases,
     pub(crate) sessions: BTreeMap<ConnId, Session>,
-    /// Connections that have not introduced themselves, and when they will be closed for it.
-    pub(crate) greeted: BTreeMap<ConnId, TimerId>,
+    /// Connections that have not introduced themselves: since when, and what will close them.
+    pub(crate) greeted: BTreeMap<ConnId, (Time, TimerId)>,
     /// Messages that have arrived in part.
     pub(crate) input: Input,
     /// Bytes held by transactions that are open or wait for the commit stage.

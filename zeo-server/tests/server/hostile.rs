@@ -120,6 +120,16 @@ fn a_peer_that_says_nothing_is_closed() {
     assert_closed(&mut stream);
 }
 
+/// A thousand who said nothing kept everybody else out.
+#[test]
+fn strangers_who_say_nothing_keep_nobody_out() {
+    let server = start(Limits { handshakes: 4, ..Limits::default() });
+    let mut strangers: Vec<_> = (0..20).map(|_| connect(&server)).collect();
+    let mut peer = Peer::connect(&server);
+    assert_eq!(peer.call(Call::Ping).unwrap().0, Reply::Pong);
+    assert_closed(&mut strangers[0]);
+}
+
 #[test]
 fn a_session_that_asks_too_much_at_once_is_read_again_later() {
     let limits = Limits { calls_in_flight: 4, ..Limits::default() };
