@@ -49,12 +49,14 @@ pub struct OpenOptions {
     /// Memory for the pages of the index, in bytes; what it really takes is up to three times
     /// that.
     pub index_cache_bytes: u64,
+    /// Sizes of the journal's and the index's steps.
+    pub settings: Settings,
 }
 
 impl OpenOptions {
     /// The defaults, with the UUID for a storage that does not exist yet.
     pub fn new(new_uuid: [u8; 16]) -> Self {
-        Self { new_uuid, index_cache_bytes: 64 << 20 }
+        Self { new_uuid, index_cache_bytes: 64 << 20, settings: Settings::default() }
     }
 }
 
@@ -72,7 +74,7 @@ pub fn open(
     })?;
     let index = dir.join("index");
     let index = || SledIndex::open(&index, options.index_cache_bytes, index::boot_id());
-    JournalStorage::open(disk, index, Settings::default(), options.new_uuid)
+    JournalStorage::open(disk, index, options.settings, options.new_uuid)
 }
 
 /// What holds revisions.

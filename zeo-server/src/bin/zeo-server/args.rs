@@ -46,4 +46,8 @@ pub(crate) struct Args {
     /// Most sessions at once [default: 10000]
     #[arg(long, value_name = "COUNT")]
     pub(crate) max_sessions: Option<usize>,
+
+    /// Small segments and steps in the storages, for tests.
+    #[arg(long, hide = true)]
+    pub(crate) small_sizes: bool,
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use zeo_reactor::Address;
-use zeo_server::Limits;
+use zeo_server::{Limits, storage};
 
 use crate::args::Args;
 use crate::logging::LogFormat;
@@ -19,6 +19,8 @@ pub(crate) struct Settings {
     pub(crate) listen: Vec<Address>,
     /// The storages' names.
     pub(crate) storages: Vec<String>,
+    /// Sizes of the storages' steps.
+    pub(crate) sizes: storage::Settings,
     /// How to log.
     pub(crate) log_format: LogFormat,
     /// What to log.
@@ -56,6 +58,7 @@ impl Settings {
             data: args.data.or(file.data).unwrap_or_else(|| PathBuf::from("zeo-data")),
             listen: listen.iter().map(|text| parse_address(text)).collect::<Result<_, _>>()?,
             storages,
+            sizes: if args.small_sizes { storage::Settings::small() } else { <_>::default() },
             log_format: args.log_format.or(file.log_format).unwrap_or_default(),
             log_level: args.log_level.or(file.log_level).unwrap_or_else(|| "info".to_owned()),
             limits: limits(

@@ -29,7 +29,7 @@ pub(crate) fn run(settings: Settings) -> Result<(), Trouble> {
 fn start(settings: Settings) -> Result<RunningServer, Trouble> {
     let mut builder = Server::builder().limits(settings.limits);
     for name in settings.storages {
-        let storage = open(&settings.data.join(&name))?;
+        let storage = open(&settings.data.join(&name), settings.sizes)?;
         builder = builder.storage(name, storage);
     }
     for address in settings.listen {
@@ -38,8 +38,9 @@ fn start(settings: Settings) -> Result<RunningServer, Trouble> {
     builder.start().map_err(|error| Trouble(error.to_string()))
 }
 
-fn open(directory: &Path) -> Result<Arc<dyn Storage>, Trouble> {
-    let options = OpenOptions::new(*uuid::Uuid::new_v4().as_bytes());
+fn open(directory: &Path, sizes: storage::Settings) -> Result<Arc<dyn Storage>, Trouble> {
+    let options =
+        OpenOptions { settings: sizes, ..OpenOptions::new(*uuid::Uuid::new_v4().as_bytes()) };
     let storage = storage::open(directory, options)
         .map_err(|error| Trouble(format!("{}: {error}", directory.display())))?;
     tracing::info!(

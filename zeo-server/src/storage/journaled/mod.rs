@@ -59,6 +59,20 @@ impl Default for Settings {
     }
 }
 
+impl Settings {
+    /// Sizes so small that a short test goes beyond all of them.
+    pub fn small() -> Self {
+        Self {
+            segment_bytes: 256 << 10,
+            group_bytes: 64 << 10,
+            overlay_entries: 512,
+            checkpoint_entries: 256,
+            index_step: 64,
+            fences: 64,
+        }
+    }
+}
+
 /// A storage whose truth is a journal on a `D` and whose index is an `I`.
 #[derive(Debug)]
 pub struct JournalStorage<D: Disk, I: Index> {
