@@ -1,9 +1,12 @@
 //! The real daemon as a child process.
 
+use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::OnceLock;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
 use std::time::{Duration, Instant};
 
 /// A daemon that is ready. Dropping it kills it.
@@ -22,16 +25,39 @@ impl Daemon {
     }
 
     /// Starts it with these options.
-    pub(crate) fn start_with(data: &Path, options: &[&str]) -> Self {
-        let mut child = command(data)
-            .args(options)
-            .args(["--log-level", "warn"])
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
+    pub(crate) fn start_with(data: &Path, options: &[impl AsRef<OsStr>]) -> Self {
+        let mut child = spawn(data, options);
         let mut out = BufReader::new(child.stdout.take().unwrap());
         let address = ready_line(&mut out);
         Self { child, out, address }
+    }
+
+    /// Starts it and kills it when that much time has passed; whether it was ready by then.
+    pub(crate) fn start_and_kill(
+        data: &Path,
+        options: &[impl AsRef<OsStr>],
+        moment: Duration,
+    ) -> bool {
+        let start = Instant::now();
+        let mut child = spawn(data, options);
+        let mut out = BufReader::new(child.stdout.take().unwrap());
+        let (tell, told) = mpsc::sync_channel(1);
+        let listen = move || {
+            if out.read_line(&mut String::new()).unwrap() > 0 {
+                tell.send(()).unwrap();
+            }
+            // Only its end lets the other side know that it lives no more.
+            out.read_to_string(&mut String::new()).unwrap();
+        };
+        thread::scope(|scope| {
+            scope.spawn(listen);
+            let first = told.recv_timeout(moment);
+            let then = told.recv_timeout(moment.saturating_sub(start.elapsed()));
+            assert_eq!(then, Err(RecvTimeoutError::Timeout), "it ended by itself");
+            child.kill().unwrap();
+            child.wait().unwrap();
+            first.is_ok()
+        })
     }
 
     /// The address of its next ready line.
@@ -41,7 +67,10 @@ impl Daemon {
 
     /// What a client connects to.
     pub(crate) fn url(&self) -> String {
-        format!("zeo://{}/main", self.address)
+        match self.address.strip_prefix("unix:") {
+            Some(path) => format!("zeo://{path}?storage=main"),
+            None => format!("zeo://{}/main", self.address),
+        }
     }
 
     pub(crate) fn pid(&self) -> u32 {
@@ -92,6 +121,11 @@ pub(crate) fn refused(data: &Path, options: &[&str]) -> (Option<i32>, String) {
     let output = child.wait_with_output().unwrap();
     assert_eq!(line, "", "it says that it is ready");
     (output.status.code(), String::from_utf8(output.stderr).unwrap())
+}
+
+fn spawn(data: &Path, options: &[impl AsRef<OsStr>]) -> Child {
+    let mut command = command(data);
+    command.args(options).args(["--log-level", "warn"]).stdout(Stdio::piped()).spawn().unwrap()
 }
 
 fn command(data: &Path) -> Command {
