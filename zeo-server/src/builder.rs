@@ -150,6 +150,7 @@ impl Server {
         let stages = Stages {
             load: start_stage(cx, "load", load_threads)?,
             commit: start_stage(cx, "commit", 1)?,
+            spill: start_stage(cx, "spill", 1)?,
             index: start_stage(cx, "index", 1)?,
             prepare: start_stage(cx, "prepare", 1)?,
             catch_up: start_stage(cx, "catch-up", 1)?,

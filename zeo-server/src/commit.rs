@@ -6,9 +6,11 @@ use zeo_proto::{Begin, Failure, MAX_OBJECT, Oid, Store, Tid, TxnNumber};
 use zeo_reactor::{ConnId, Context};
 
 use crate::commit_queue::Waiter;
+use crate::database::DatabaseId;
 use crate::server::Server;
-use crate::session::{Caller, OpenTransaction};
-use crate::storage::{Commit, Operation, Record};
+use crate::session::Caller;
+use crate::storage::{Operation, Record};
+use crate::transaction::OpenTransaction;
 
 impl Server {
     pub(crate) fn tpc_begin(
@@ -47,9 +49,7 @@ impl Server {
             return self.no_oid(cx, conn, oid);
         }
         self.gather(cx, conn, number, |transaction| {
-            let bytes = record_bytes(data.len(), refs.as_ref().map_or(0, Vec::len));
-            transaction.records.push(Record { oid, serial, data: Some(data), refs });
-            bytes
+            transaction.write(Record::store(oid, serial, data, refs))
         });
     }
 
@@ -64,9 +64,7 @@ impl Server {
             return self.no_oid(cx, conn, oid);
         }
         self.gather(cx, conn, number, |transaction| {
-            let record = Record { oid, serial: Some(serial), data: None, refs: None };
-            transaction.records.push(record);
-            record_bytes(0, 0)
+            transaction.write(Record::delete(oid, Some(serial)))
         });
     }
 
@@ -77,10 +75,7 @@ impl Server {
         number: TxnNumber,
         (oid, serial): (Oid, Tid),
     ) {
-        self.gather(cx, conn, number, |transaction| {
-            transaction.read_current.push((oid, serial));
-            size_of::<(Oid, Tid)>() as u64
-        });
+        self.gather(cx, conn, number, |transaction| transaction.depend(oid, serial));
     }
 
     fn no_oid(&mut self, cx: &mut Context<Self>, conn: ConnId, oid: Oid) {
@@ -100,18 +95,26 @@ impl Server {
         let Some(transaction) = session.transactions.get_mut(&number) else {
             return self.break_off(cx, conn, format!("store: transaction {number} is not open"));
         };
-        if transaction.failed.is_some() {
+        if transaction.failure().is_some() {
             return;
         }
         let added = add(transaction);
         transaction.grow(added, &mut self.buffered_bytes, &self.limits);
+        let should_spill = transaction.should_spill(&self.limits);
+        let outruns = transaction.outruns_spilling(&self.limits);
         self.databases.at_mut(database).counters.stores += 1;
+        if outruns && session.outrun.insert(number) {
+            self.regulate(cx, conn);
+        }
+        if should_spill {
+            self.spill(cx, database, conn, number);
+        }
     }
 
     pub(crate) fn tpc_abort(&mut self, conn: ConnId, number: TxnNumber) {
         let Some(session) = self.sessions.get_mut(&conn) else { return };
         if let Some(transaction) = session.transactions.remove(&number) {
-            self.buffered_bytes -= transaction.bytes;
+            self.buffered_bytes -= transaction.memory();
             let database = self.databases.at_mut(session.database);
             database.open_transactions -= 1;
             database.counters.aborts += 1;
@@ -139,46 +142,56 @@ impl Server {
             Some(Failure::Unsupported)
         } else if self.is_stopping() {
             Some(Failure::Stopping)
-        } else if transaction.begin.snapshot > published {
+        } else if transaction.snapshot() > published {
             Some(Failure::StorageFailed("the snapshot is not of this history".to_owned()))
         } else {
-            transaction.failed.clone()
+            transaction.failure().cloned()
         };
-        match refusal {
-            Some(failure) => {
-                self.buffered_bytes -= transaction.bytes;
-                self.fail(cx, caller, failure);
-            }
-            None => self.enqueue_commit(cx, caller, transaction),
+        match (refusal, transaction.spill_key()) {
+            (Some(failure), _) => self.refuse_vote(cx, caller, &transaction, failure),
+            (None, Some(key)) => self.vote_after_spill(id, key, caller, transaction),
+            (None, None) => self.enqueue_commit(cx, id, caller, transaction),
         }
+    }
+
+    /// Goes on with a vote that waited for the transaction's data to be in its file.
+    pub(crate) fn voted_after_spill(
+        &mut self,
+        cx: &mut Context<Self>,
+        id: DatabaseId,
+        caller: Caller,
+        transaction: OpenTransaction,
+    ) {
+        match transaction.failure().cloned() {
+            Some(failure) => self.refuse_vote(cx, caller, &transaction, failure),
+            None => self.enqueue_commit(cx, id, caller, transaction),
+        }
+    }
+
+    fn refuse_vote(
+        &mut self,
+        cx: &mut Context<Self>,
+        caller: Caller,
+        transaction: &OpenTransaction,
+        failure: Failure,
+    ) {
+        self.buffered_bytes -= transaction.memory();
+        self.fail(cx, caller, failure);
     }
 
     fn enqueue_commit(
         &mut self,
         cx: &mut Context<Self>,
+        id: DatabaseId,
         caller: Caller,
         transaction: OpenTransaction,
     ) {
-        let Some(id) = self.database_of(caller.conn) else { return };
-        let OpenTransaction { begin, records, read_current, bytes, .. } = transaction;
-        let writes = records.iter().map(|record| (record.oid, record.data.clone())).collect();
-        let commit = Commit {
-            id: begin.id,
-            snapshot: begin.snapshot,
-            meta: begin.meta,
-            records,
-            read_current,
-        };
-        let waiter = Waiter::Commit { caller, writes, bytes };
-        self.enqueue(cx, id, Operation::Commit(commit), waiter);
+        let (memory, bytes) = (transaction.memory(), transaction.bytes());
+        let waiter = Waiter::Commit { caller, writes: transaction.writes(), memory, bytes };
+        self.enqueue(cx, id, Operation::Commit(transaction.into_commit()), waiter);
     }
 }
 
 /// The largest oid that a client may write. Names are counted up from the largest in use, so a
 /// peer that stored the largest there is would leave none.
 const MAX_OID: Oid = Oid::new(u64::MAX / 2);
-
-/// What a record of so many bytes of data and so many references costs in memory.
-fn record_bytes(data: usize, refs: usize) -> u64 {
-    (size_of::<Record>() + data + refs * size_of::<Oid>()) as u64
-}

@@ -48,8 +48,9 @@ impl CommitQueue {
 /// Who waits for an operation, and what its completion needs.
 #[derive(Debug)]
 pub(crate) enum Waiter {
-    /// A client's commit: what it writes, and the bytes it holds.
-    Commit { caller: Caller, writes: Vec<(Oid, Option<Bytes>)>, bytes: u64 },
+    /// A client's commit: what it writes, with the data that is in memory; the bytes that it
+    /// holds there; and how long it is.
+    Commit { caller: Caller, writes: Vec<(Oid, Option<Bytes>)>, memory: u64, bytes: u64 },
     /// The pool of oids, which wanted that many.
     Oids(u32),
     /// A client's question.
@@ -135,8 +136,8 @@ impl Server {
         result: Result<Applied, Refused>,
     ) {
         match (waiter, result) {
-            (Waiter::Commit { caller, writes, bytes }, result) => {
-                self.buffered_bytes -= bytes;
+            (Waiter::Commit { caller, writes, memory, .. }, result) => {
+                self.buffered_bytes -= memory;
                 match result {
                     Ok(Applied::Committed(tid)) => self.finished(cx, id, caller, (tid, writes)),
                     Ok(other) => unreachable!("a commit was answered with {other:?}"),
@@ -261,7 +262,7 @@ fn take_group(
     group
 }
 
-/// What was just written is what will be read.
+/// What was just written is what will be read; what waited in a file is not worth the memory.
 fn replace_hot(database: &mut Database, tid: Tid, writes: BTreeMap<Oid, Option<Bytes>>) {
     for (oid, data) in writes {
         match data {

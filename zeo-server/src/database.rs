@@ -15,6 +15,7 @@ use crate::load::LoadQueue;
 use crate::oids::OidPool;
 use crate::recent::Recent;
 use crate::server::Server;
+use crate::spill::Spills;
 use crate::storage::Storage;
 
 /// Names a database within its server.
@@ -44,6 +45,8 @@ pub(crate) struct Database {
     pub(crate) catch_ups: CatchUps,
     /// Operations that wait for the commit stage.
     pub(crate) commits: CommitQueue,
+    /// Large transactions that are put into files.
+    pub(crate) spills: Spills,
     /// Names for new objects.
     pub(crate) oids: OidPool,
     /// Which chores are being done.
@@ -61,6 +64,8 @@ pub(crate) struct Stages {
     pub(crate) load: StageId,
     /// Commits; one thread, one group at a time.
     pub(crate) commit: StageId,
+    /// Putting large transactions into files; one thread.
+    pub(crate) spill: StageId,
     /// Indexing; one thread.
     pub(crate) index: StageId,
     /// Preparing space, and closing; one thread.
@@ -123,6 +128,7 @@ impl Database {
             loads: LoadQueue::default(),
             catch_ups: CatchUps::default(),
             commits: CommitQueue::default(),
+            spills: Spills::default(),
             oids: OidPool::default(),
             chores: ChoreStates::default(),
             counters: Counters::default(),

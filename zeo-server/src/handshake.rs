@@ -1,6 +1,6 @@
 //! From a new connection to a session: greeting, hello, and welcome or refusal.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use zeo_proto::{Hello, MAX_FRAME, Refusal, RefusalReason, Welcome};
 use zeo_reactor::{ConnId, Context};
@@ -10,6 +10,7 @@ use crate::lane::Lane;
 use crate::load::UNCONGESTED;
 use crate::server::{Server, peer};
 use crate::session::Session;
+use crate::transaction::OpenTransaction;
 
 impl Server {
     /// A connection was made: it has a limited time to introduce itself.
@@ -107,6 +108,7 @@ impl Server {
             peer,
             read_only: hello.read_only,
             is_paused: false,
+            outrun: BTreeSet::new(),
             is_catching_up: false,
             calls_in_flight: 0,
             lane: Lane::default(),
@@ -153,7 +155,8 @@ impl Server {
         database.audience.remove(&conn);
         database.open_transactions -= session.transactions.len();
         database.counters.aborts += session.transactions.len() as u64;
-        self.buffered_bytes -= session.transactions.values().map(|txn| txn.bytes).sum::<u64>();
+        self.buffered_bytes -=
+            session.transactions.values().map(OpenTransaction::memory).sum::<u64>();
         let Session { peer, label, .. } = session;
         tracing::info!(%conn, peer, label, reason, "session down");
     }

@@ -45,9 +45,11 @@ mod recent;
 mod rules;
 mod server;
 mod session;
+mod spill;
 mod status;
 mod stop;
 pub mod storage;
+mod transaction;
 
 pub use builder::{RunningServer, ServerBuilder, StartError, Stopper};
 pub use limits::Limits;

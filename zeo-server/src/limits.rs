@@ -18,10 +18,13 @@ pub struct Limits {
     pub open_transactions: usize,
     /// Bytes of one transaction; beyond it the vote answers `TransactionTooLarge`. 1 GiB.
     pub transaction_bytes: u64,
+    /// Bytes of data of one transaction that wait in memory for its vote; beyond it they are put
+    /// into a file. 16 MiB.
+    pub spill_bytes: u64,
     /// Objects that one transaction writes or depends on, however small; beyond it likewise. All
     /// of them are looked up and told to every other client. 1 Mi.
     pub transaction_objects: usize,
-    /// Bytes of all transactions that are open or wait for the commit stage; a transaction that
+    /// Bytes in memory of all transactions that are open or wait for the commit stage; a transaction that
     /// would take more fails with `Busy` at its vote. 1 GiB.
     pub buffered_bytes: u64,
     /// Bytes of messages that have arrived in part, of all connections; beyond it the one that
@@ -57,6 +60,7 @@ impl Default for Limits {
             calls_in_flight: 256,
             open_transactions: 1_024,
             transaction_bytes: 1 << 30,
+            spill_bytes: 16 << 20,
             transaction_objects: 1 << 20,
             buffered_bytes: 1 << 30,
             input_bytes: 1 << 30,

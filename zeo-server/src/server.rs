@@ -133,6 +133,7 @@ impl Server {
         let Some(transport) = cx.transport(conn) else { return };
         let is_full = session.calls_in_flight >= self.limits.calls_in_flight
             || session.lane.is_long()
+            || !session.outrun.is_empty()
             || transport.output_len() >= CONGESTED;
         match (session.is_paused, is_full) {
             (false, true) => transport.pause_reading(),

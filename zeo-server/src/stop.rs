@@ -83,7 +83,7 @@ impl Server {
 }
 
 fn has_committed(database: &Database) -> bool {
-    database.commits.is_idle() && database.chores.none_runs()
+    database.spills.have_no_votes() && database.commits.is_idle() && database.chores.none_runs()
 }
 
 fn is_unused(database: &Database) -> bool {

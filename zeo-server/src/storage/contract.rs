@@ -1,12 +1,13 @@
 //! What every storage must do: one suite, run over each of them.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use tempfile::TempDir;
 use zeo_proto::{Conflict, Oid, Outcome, OutcomeQuery, Tid, Validity};
 
-use super::disk::{Random, RealDisk, SimDisk};
+use super::disk::{Disk, Random, RealDisk, SimDisk};
 use super::index::{MapIndex, SledIndex};
 use super::testing::{
     IDENTITY, Model, NOW, apply, changes, commit, committed, delete, load, new, objects, outcome,
@@ -14,7 +15,7 @@ use super::testing::{
 };
 use super::{
     Applied, Changes, Commit, Found, JournalStorage, MemoryStorage, OpenOptions, Operation, Record,
-    Refused, Storage,
+    Refused, SpillFile, Storage,
 };
 
 /// A kind of storage, and how to get at it again after closing it.
@@ -68,6 +69,7 @@ contract! {
     changes_are_listed_once_each
     changes_since_a_foreign_tid_are_not_of_this_history
     large_objects_survive
+    data_that_waited_in_a_file_is_committed_like_any_other
     every_load_of_a_random_history_is_that_of_the_model
 }
 
@@ -358,7 +360,7 @@ fn changes_since_a_foreign_tid_are_not_of_this_history(kind: &impl Kind) {
 fn large_objects_survive(kind: &impl Kind) {
     let storage = kind.open();
     let large = |fill, len| Bytes::from(vec![fill; len]);
-    let record = |oid, data| Record { data: Some(data), ..new(oid, "") };
+    let record = |oid, data| Record::store(Oid::new(oid), Some(Tid::ZERO), data, None);
     let sizes = [0, 1, 65_535, 65_536, 3_000_000];
     let records = sizes.iter().zip(1..).map(|(&len, oid)| record(oid, large(7, len)));
     let tid = committed(&storage, commit(1, records));
@@ -369,6 +371,25 @@ fn large_objects_survive(kind: &impl Kind) {
         assert_eq!(load(&storage, oid), Found::Revision(validity, large(7, len)));
     }
     assert_eq!(load(&storage, 9), revision(small, None, "small"));
+}
+
+fn data_that_waited_in_a_file_is_committed_like_any_other(kind: &impl Kind) {
+    let storage = kind.open();
+    let elsewhere = || SpillFile::new(Arc::new(SimDisk::new(1).temporary().unwrap()));
+    let mut file = storage.spill_file().unwrap().unwrap_or_else(elsewhere);
+    let large = Bytes::from(vec![7; 3_000_000]);
+    let refs = Some(vec![Oid::new(2); 1_000]);
+    let large_record = Record::store(Oid::new(3), Some(Tid::ZERO), large.clone(), refs);
+    let mut records = vec![new(1, "a"), update(2, Tid::ZERO, "b"), large_record];
+    file.spill(&mut records).unwrap();
+    assert!(records.iter().all(|record| record.body.held().is_none()));
+    // What came after the last spill is still in memory.
+    let tid = committed(&storage, commit(1, records.into_iter().chain([new(4, "d")])));
+    let storage = kind.reopen(storage);
+    assert_eq!(load(&storage, 1), revision(tid, None, "a"));
+    assert_eq!(load(&storage, 2), revision(tid, None, "b"));
+    assert_eq!(load(&storage, 3), Found::Revision(Validity { serial: tid, end: None }, large));
+    assert_eq!(load(&storage, 4), revision(tid, None, "d"));
 }
 
 fn every_load_of_a_random_history_is_that_of_the_model(kind: &impl Kind) {

@@ -6,7 +6,7 @@ use super::disk::Disk;
 use super::testing::{
     World, changes, commit, committed, load, new, objects, outcome, revision, update,
 };
-use super::{Found, OpenError, Storage, StorageError};
+use super::{Found, OpenError, Record, Storage, StorageError};
 
 #[test]
 fn a_torn_tail_is_cut_at_any_byte() {
@@ -108,8 +108,7 @@ fn data_that_looks_like_the_journal_is_only_data() {
     committed(&storage, commit(1, [new(1, "a")]));
     committed(&storage, commit(2, [new(2, "b")]));
     let whole = world.segment(1);
-    let mut copy = new(3, "");
-    copy.data = Some(whole.clone().into());
+    let copy = Record::store(Oid::new(3), Some(Tid::ZERO), whole.clone().into(), None);
     committed(&storage, commit(3, [copy]));
     drop(storage);
     let torn = world.segment(1);

@@ -10,7 +10,8 @@ use zeo_proto::{Identity, Oid, Outcome, OutcomeQuery, Tid, TxnId, Validity};
 
 use super::fences::{Fences, MAX_FENCES};
 use super::{
-    Applied, Changes, Chores, Commit, Found, Operation, Refused, Storage, StorageError, check,
+    Applied, Body, Changes, Chores, Commit, Found, Operation, Refused, SpillFile, Storage,
+    StorageError, check,
 };
 
 /// A storage in memory.
@@ -87,6 +88,10 @@ impl Storage for MemoryStorage {
         group.into_iter().map(apply).collect()
     }
 
+    fn spill_file(&self) -> Result<Option<SpillFile>, StorageError> {
+        Ok(None)
+    }
+
     fn changes_since(
         &self,
         since: Tid,
@@ -135,18 +140,21 @@ impl State {
         let Ok(checked) = check::writes(&commit, current);
         checked.map_err(Refused::Conflict)?;
         let tid = check::next_tid(self.last_tid, unix_micros)?;
-        self.insert(commit, tid);
+        let writes = commit.records.into_iter().map(|record| Ok((record.oid, data(record.body)?)));
+        let writes: Result<Vec<_>, std::io::Error> = writes.collect();
+        let writes = writes.map_err(|error| Refused::Failed(error.to_string()))?;
+        self.outcomes.insert(commit.id, tid);
+        self.insert(writes, tid);
         Ok(tid)
     }
 
-    fn insert(&mut self, commit: Commit, tid: Tid) {
+    fn insert(&mut self, writes: Vec<(Oid, Option<Bytes>)>, tid: Tid) {
         self.last_tid = tid;
-        self.outcomes.insert(commit.id, tid);
         let mut oids = BTreeSet::new();
-        for record in commit.records {
-            self.next_oid = self.next_oid.max(record.oid.number().saturating_add(1));
-            oids.insert(record.oid);
-            self.revisions.insert((record.oid, tid), record.data);
+        for (oid, data) in writes {
+            self.next_oid = self.next_oid.max(oid.number().saturating_add(1));
+            oids.insert(oid);
+            self.revisions.insert((oid, tid), data);
         }
         self.transactions.insert(tid, oids.into_iter().collect());
     }
@@ -170,5 +178,14 @@ impl State {
             return Outcome::Committed(tid);
         }
         self.fences.answer(query, self.last_tid)
+    }
+}
+
+/// The data of a revision; `None` if it is a deletion.
+fn data(body: Body) -> std::io::Result<Option<Bytes>> {
+    match body {
+        Body::Deleted => Ok(None),
+        Body::Held { data, .. } => Ok(Some(data)),
+        Body::Spilled(spilled) => spilled.data().map(Some),
     }
 }

@@ -25,6 +25,8 @@ pub mod index;
 mod journal;
 mod journaled;
 mod memory;
+mod record;
+mod spill;
 #[cfg(test)]
 mod testing;
 
@@ -37,6 +39,8 @@ pub use error::{Damage, OpenError};
 pub use journal::Position;
 pub use journaled::{JournalStorage, Settings};
 pub use memory::MemoryStorage;
+pub use record::{Body, Record};
+pub use spill::{SpillFile, Spilled};
 
 use disk::RealDisk;
 use index::SledIndex;
@@ -101,6 +105,10 @@ pub trait Storage: Send + Sync + std::fmt::Debug + 'static {
     /// that tids are made from. Calls do not overlap.
     fn apply(&self, group: Vec<Operation>, unix_micros: u64) -> Vec<Result<Applied, Refused>>;
 
+    /// A place for the data of a transaction that is too large to wait in memory for its commit;
+    /// `None` where memory is all there is.
+    fn spill_file(&self) -> Result<Option<SpillFile>, StorageError>;
+
     /// The objects written by commits after `since`, up to and including `through`, each once;
     /// [`Changes::TooMany`] when there are more than `limit` or the way there is too long.
     fn changes_since(
@@ -161,21 +169,6 @@ pub struct Commit {
     pub records: Vec<Record>,
     /// Objects that it read and depends on, with the serials read.
     pub read_current: Vec<(Oid, Tid)>,
-}
-
-/// One object that a transaction writes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Record {
-    /// The object.
-    pub oid: Oid,
-    /// The serial that was read, [`Tid::ZERO`] for a new object, `None` to check against the
-    /// snapshot. The check fails with a conflict if the object's current serial is another one (or,
-    /// with `None`, is newer than the snapshot).
-    pub serial: Option<Tid>,
-    /// The new data; `None` deletes the object.
-    pub data: Option<Bytes>,
-    /// The oids that the data refers to, where the client said so.
-    pub refs: Option<Vec<Oid>>,
 }
 
 /// What became of an operation that was carried out.
@@ -251,4 +244,11 @@ pub enum StorageError {
     /// The index failed in a way that rebuilding it can cure.
     #[error("index: {0}")]
     Index(String),
+}
+
+impl StorageError {
+    /// Whether there was no room on the disk.
+    pub fn is_full(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if disk::is_full(source))
+    }
 }

@@ -29,16 +29,17 @@ pub(super) fn tiny() -> Settings {
 }
 
 pub(super) fn new(oid: u64, data: &str) -> Record {
-    let data = Some(Bytes::copy_from_slice(data.as_bytes()));
-    Record { oid: Oid::new(oid), serial: Some(Tid::ZERO), data, refs: None }
+    let data = Bytes::copy_from_slice(data.as_bytes());
+    Record::store(Oid::new(oid), Some(Tid::ZERO), data, None)
 }
 
 pub(super) fn update(oid: u64, read: Tid, data: &str) -> Record {
-    Record { serial: Some(read), refs: Some(vec![Oid::ROOT]), ..new(oid, data) }
+    let data = Bytes::copy_from_slice(data.as_bytes());
+    Record::store(Oid::new(oid), Some(read), data, Some(vec![Oid::ROOT]))
 }
 
 pub(super) fn delete(oid: u64, read: Tid) -> Record {
-    Record { data: None, ..update(oid, read, "") }
+    Record::delete(Oid::new(oid), Some(read))
 }
 
 pub(super) fn commit(id: u64, records: impl IntoIterator<Item = Record>) -> Commit {
@@ -189,8 +190,10 @@ impl Model {
             _ => Some(self.current(oid)),
         };
         let len = [3, 40, 700, 3_000][usize::try_from(random.below(4)).unwrap()];
-        let data = (random.below(9) > 0).then(|| random_bytes(random, len));
-        Record { oid, serial, data, refs: (len > 3).then(|| vec![oid; 3]) }
+        if random.below(9) == 0 {
+            return Record::delete(oid, serial);
+        }
+        Record::store(oid, serial, random_bytes(random, len), (len > 3).then(|| vec![oid; 3]))
     }
 
     /// Takes note of an answer, which must be the one that the rules demand.
@@ -210,7 +213,7 @@ impl Model {
         let oids = self.transactions.entry(tid).or_default();
         for record in &commit.records {
             oids.insert(record.oid);
-            self.revisions.entry(record.oid).or_default().insert(tid, record.data.clone());
+            self.revisions.entry(record.oid).or_default().insert(tid, record.body.held().cloned());
         }
         self.outcomes.insert(commit.id, tid);
     }

@@ -1,11 +1,14 @@
 //! A storage in memory that waits, fails or panics when a test says so.
 
+use std::io::ErrorKind;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::Duration;
 
 use zeo_proto::{Identity, Oid, Tid};
+use zeo_server::storage::disk::{Disk, RealDisk};
 use zeo_server::storage::{
-    Applied, Changes, Chores, Found, MemoryStorage, Operation, Refused, Storage, StorageError,
+    Applied, Changes, Chores, Found, MemoryStorage, Operation, Refused, SpillFile, Storage,
+    StorageError,
 };
 use zeo_server::{Limits, RunningServer, Server};
 
@@ -33,6 +36,12 @@ pub(crate) struct Faults {
     pub(crate) index_failures: u32,
     /// So many runs of the index leave the overlay as full as it was, before one catches up.
     pub(crate) index_steps: u32,
+    /// No large transaction is put into a file.
+    pub(crate) held_spill: bool,
+    /// One waits for that, or has waited.
+    pub(crate) spill_waited: bool,
+    /// There is no room for one.
+    pub(crate) full: bool,
     /// The next group is applied, and then the stage panics.
     pub(crate) panic_after_apply: bool,
     /// The storage was closed in order.
@@ -111,6 +120,21 @@ impl Storage for Faulty {
         let panics = std::mem::take(&mut self.used().panic_after_apply);
         assert!(!panics, "as the test wants it");
         results
+    }
+
+    fn spill_file(&self) -> Result<Option<SpillFile>, StorageError> {
+        let mut faults = self.used();
+        faults.spill_waited |= faults.held_spill;
+        self.changed.notify_all();
+        let held = |now: &mut Faults| now.held_spill;
+        let faults = self.changed.wait_timeout_while(faults, PATIENCE, held).unwrap().0;
+        if faults.full {
+            let (what, source) = ("as the test wants it".to_owned(), ErrorKind::StorageFull.into());
+            return Err(StorageError::Io { what, source });
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let file = RealDisk::new(dir.path()).unwrap().temporary().unwrap();
+        Ok(Some(SpillFile::new(Arc::new(file))))
     }
 
     fn changes_since(

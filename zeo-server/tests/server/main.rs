@@ -14,4 +14,5 @@ mod hostile;
 mod loads;
 mod order;
 mod peer;
+mod spilling;
 mod stopping;

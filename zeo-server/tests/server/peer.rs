@@ -75,6 +75,11 @@ impl Peer {
         drop(self.stream.write_all(bytes));
     }
 
+    /// What another thread writes to the same connection with.
+    pub(crate) fn writer(&self) -> TcpStream {
+        self.stream.try_clone().unwrap()
+    }
+
     /// Sends a call without waiting for its answer.
     pub(crate) fn ask(&mut self, call: Call) -> CallId {
         self.last_call += 1;

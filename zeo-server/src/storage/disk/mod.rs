@@ -31,6 +31,10 @@ pub trait Disk: Debug + Display + Send + Sync + 'static {
     /// Opens a file that exists, for reading and writing.
     fn open(&self, name: &str) -> io::Result<Self::File>;
 
+    /// Creates a file without a name, which is gone when its handle is dropped, or with its
+    /// process.
+    fn temporary(&self) -> io::Result<Self::File>;
+
     /// Removes a file; it is sure to be gone only once [`Disk::sync_dir`] has returned.
     fn remove(&self, name: &str) -> io::Result<()>;
 

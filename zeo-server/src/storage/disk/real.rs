@@ -61,6 +61,10 @@ impl Disk for RealDisk {
         OpenOptions::new().read(true).write(true).open(self.journal.join(name)).map(RealFile)
     }
 
+    fn temporary(&self) -> io::Result<RealFile> {
+        tempfile::tempfile_in(&self.dir).map(RealFile)
+    }
+
     fn remove(&self, name: &str) -> io::Result<()> {
         fs::remove_file(self.journal.join(name))
     }
@@ -135,6 +139,17 @@ mod tests {
         assert!(matches!(refused, LockError::Held(Some(pid)) if pid == std::process::id()));
         drop(lock);
         second.lock().unwrap();
+    }
+
+    #[test]
+    fn a_temporary_file_leaves_nothing_behind() {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = RealDisk::new(dir.path()).unwrap();
+        let file = disk.temporary().unwrap();
+        file.write_at(b"zeo", 0).unwrap();
+        assert_eq!(file.size().unwrap(), 3);
+        let names = || fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name());
+        assert_eq!(names().collect::<Vec<_>>(), ["journal"]);
     }
 
     #[test]

@@ -26,6 +26,8 @@ pub struct SimFile {
     disk: SimDisk,
     inode: u64,
     life: u64,
+    /// It has no name, and is gone with this handle.
+    temporary: bool,
 }
 
 /// The lock of a [`SimDisk`].
@@ -43,6 +45,8 @@ struct State {
     names: BTreeMap<String, u64>,
     durable_names: BTreeMap<String, u64>,
     inodes: Vec<Image>,
+    /// Files without a name.
+    nameless: BTreeSet<u64>,
     faults: Faults,
 }
 
@@ -65,6 +69,7 @@ impl SimDisk {
             names: BTreeMap::new(),
             durable_names: BTreeMap::new(),
             inodes: Vec::new(),
+            nameless: BTreeSet::new(),
             faults: Faults::default(),
         })))
     }
@@ -127,7 +132,7 @@ impl SimDisk {
     }
 
     fn handle(&self, inode: u64, life: u64) -> SimFile {
-        SimFile { disk: self.clone(), inode, life }
+        SimFile { disk: self.clone(), inode, life, temporary: false }
     }
 }
 
@@ -161,8 +166,7 @@ impl Disk for SimDisk {
             return Err(ErrorKind::AlreadyExists.into());
         }
         state.spend_power()?;
-        let inode = state.inodes.len() as u64;
-        state.inodes.push(Image::default());
+        let inode = state.new_inode();
         state.names.insert(name.to_owned(), inode);
         state.check_power()?;
         Ok(self.handle(inode, state.life))
@@ -173,6 +177,14 @@ impl Disk for SimDisk {
         state.check_power()?;
         let inode = state.names.get(name).ok_or(ErrorKind::NotFound)?;
         Ok(self.handle(*inode, state.life))
+    }
+
+    fn temporary(&self) -> io::Result<SimFile> {
+        let mut state = self.state();
+        state.spend_power()?;
+        let inode = state.new_inode();
+        state.nameless.insert(inode);
+        Ok(SimFile { disk: self.clone(), inode, life: state.life, temporary: true })
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
@@ -263,6 +275,14 @@ impl DiskFile for SimFile {
     }
 }
 
+impl Drop for SimFile {
+    fn drop(&mut self) {
+        if self.temporary {
+            self.disk.state().forget(self.inode);
+        }
+    }
+}
+
 impl Drop for SimLock {
     fn drop(&mut self) {
         let mut state = self.disk.state();
@@ -277,9 +297,21 @@ impl State {
         self.inodes.get_mut(in_memory(inode)).expect("inodes are never removed")
     }
 
+    fn new_inode(&mut self) -> u64 {
+        self.inodes.push(Image::default());
+        self.inodes.len() as u64 - 1
+    }
+
+    /// Gives the room of a nameless file back.
+    fn forget(&mut self, inode: u64) {
+        if self.nameless.remove(&inode) {
+            *self.image(inode) = Image::default();
+        }
+    }
+
     fn used(&self) -> u64 {
         let size = |inode: &u64| self.inodes.get(in_memory(*inode)).map_or(0, |i| i.live.len());
-        self.names.values().map(|inode| size(inode) as u64).sum()
+        self.names.values().chain(&self.nameless).map(|inode| size(inode) as u64).sum()
     }
 
     /// How many bytes may be written at that place before the disk is full.
@@ -316,6 +348,9 @@ impl State {
     }
 
     fn crash(&mut self) {
+        for inode in std::mem::take(&mut self.nameless) {
+            *self.image(inode) = Image::default();
+        }
         let Self { random, names, durable_names, inodes, faults, .. } = self;
         for image in inodes {
             image.crash(random);

@@ -12,6 +12,7 @@ use super::format::{GroupHeader, Position, SEGMENT_HEADER, SegmentHeader};
 use super::scan::fill_with_zeros;
 use super::segments::{Segments, failed};
 use crate::storage::disk::{Disk, DiskFile, is_full};
+use crate::storage::spill::CopyError;
 use crate::storage::{Refused, StorageError};
 
 /// Where the next group goes.
@@ -136,13 +137,22 @@ impl<F: DiskFile> Tail<F> {
             SegmentHeader { segment: target.at.segment, uuid, before: self.end, tid_before };
         match target.write(&header, group) {
             Ok(()) => target.file.sync_data().map_err(|error| self.poison_with("sync", &error)),
-            Err(error) if is_full(&error) => {
-                self.prepared &= target.fresh;
-                target.erase().map_err(|error| self.poison_with("erase", &error))?;
-                Err(Refused::DiskFull)
+            Err(CopyError::Write(error)) if !is_full(&error) => {
+                Err(self.poison_with("write", &error))
             }
-            Err(error) => Err(self.poison_with("write", &error)),
+            Err(CopyError::Write(_)) => self.take_back(target, Refused::DiskFull),
+            Err(CopyError::Read(error)) => {
+                let text = format!("data that waited in a file cannot be read again: {error}");
+                self.take_back(target, Refused::Failed(text))
+            }
         }
+    }
+
+    /// Leaves nothing of a group that could not be written whole.
+    fn take_back(&mut self, target: &Target<F>, refused: Refused) -> Result<(), Refused> {
+        self.prepared &= target.fresh;
+        target.erase().map_err(|error| self.poison_with("erase", &error))?;
+        Err(refused)
     }
 
     fn poison_with(&mut self, what: &str, error: &io::Error) -> Refused {
@@ -155,16 +165,11 @@ impl<F: DiskFile> Tail<F> {
 }
 
 impl<F: DiskFile> Target<F> {
-    fn write(&self, header: &SegmentHeader, group: &GroupBuilder) -> io::Result<()> {
+    fn write(&self, header: &SegmentHeader, group: &GroupBuilder) -> Result<(), CopyError> {
         if self.fresh {
-            self.file.write_at(&header.encode(), 0)?;
+            self.file.write_at(&header.encode(), 0).map_err(CopyError::Write)?;
         }
-        let mut offset = u64::from(self.at.offset);
-        for slice in group.slices(0) {
-            self.file.write_at(slice, offset)?;
-            offset += slice.len() as u64;
-        }
-        Ok(())
+        group.write(self.file.as_ref(), self.at.offset)
     }
 
     /// Takes back a write that found no room, so durably that it cannot come back to life.

@@ -13,7 +13,7 @@ mod segments;
 mod walk;
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use zeo_proto::{MAX_OBJECT, MAX_PAGE, Oid, Tid};
@@ -32,7 +32,7 @@ pub(super) use walk::{Group, Walker};
 
 use super::disk::{Disk, DiskFile};
 use super::index::Place;
-use super::{Refused, StorageError};
+use super::{Refused, SpillFile, StorageError};
 
 /// Bytes of the longest record that there can be.
 const MAX_RECORD: usize = MAX_OBJECT + 8 * MAX_PAGE + RECORD_HEAD;
@@ -108,6 +108,15 @@ impl<D: Disk> Journal<D> {
         let mut record = vec![0; len.ok_or_else(|| damaged("no record is that long"))?];
         file.read_at(&mut record, u64::from(at.offset)).map_err(failed("read", at))?;
         parse::record_data(&record.into(), oid, tid).map_err(damaged)
+    }
+
+    /// A place for the data of a large transaction, on the same disk.
+    pub(super) fn spill_file(&self) -> Result<SpillFile, StorageError> {
+        let file = self.segments.disk.temporary().map_err(|source| {
+            let what = format!("make a temporary file in {}", self.segments.disk);
+            StorageError::Io { what, source }
+        })?;
+        Ok(SpillFile::new(Arc::new(file)))
     }
 
     /// Whether the next segment should be prepared.

@@ -16,6 +16,7 @@ use super::segments::{Segments, cannot, shown};
 use super::walk::{Walker, read_start};
 use crate::storage::disk::{Disk, DiskFile};
 use crate::storage::index::Checkpoint;
+use crate::storage::spill::CopyError;
 use crate::storage::{Damage, OpenError};
 
 /// A journal whose files are found, and whose end is not.
@@ -155,7 +156,7 @@ impl<D: Disk> Opening<D> {
         file.write_at(&header.encode(), 0)?;
         let (header, mut group) = first_group();
         group.seal(&header.encode(self.uuid));
-        file.write_at(&group.slices(0).collect::<Vec<_>>().concat(), u64::from(START.offset))?;
+        group.write(file.as_ref(), START.offset).map_err(CopyError::into_inner)?;
         file.sync_data()?;
         self.segments.insert(START.segment, file);
         Ok(())

@@ -116,7 +116,7 @@ mod tests {
     use zeo_proto::TxnMeta;
 
     use super::*;
-    use crate::storage::journal::build::GroupBuilder;
+    use crate::storage::journal::build::{GroupBuilder, Piece};
     use crate::storage::{Commit, Record};
 
     #[test]
@@ -168,6 +168,11 @@ mod tests {
         assert!(Items::new(&[0; 64]).any(|item| item.is_err()));
     }
 
+    fn in_memory(piece: Piece<'_>) -> &[u8] {
+        let Piece::Bytes(bytes) = piece else { panic!("nothing was spilled") };
+        bytes
+    }
+
     fn sample(data: Vec<u8>) -> (Vec<u8>, [Span; 2]) {
         let (tid, old) = (Tid::new(9), Tid::new(4));
         let commit = Commit {
@@ -177,17 +182,15 @@ mod tests {
             records: Vec::new(),
             read_current: Vec::new(),
         };
-        let record =
-            |number, data, refs| Record { oid: Oid::new(number), serial: None, data, refs };
         let mut group = GroupBuilder::new();
         group.epoch(1);
         group.transaction(&commit, tid, 2);
         let refs = Some(vec![Oid::ROOT, Oid::new(8)]);
-        let first = group.record(&record(7, Some(data.into()), refs), tid, old);
-        let second = group.record(&record(8, None, None), tid, old);
+        let first = group.record(&Record::store(Oid::new(7), None, data.into(), refs), tid, old);
+        let second = group.record(&Record::delete(Oid::new(8), None), tid, old);
         group.reserved(Oid::new(99));
         let items = GROUP_HEADER as usize;
-        let bytes: Vec<u8> = group.slices(items).flatten().copied().collect();
+        let bytes: Vec<u8> = group.pieces(items).flat_map(in_memory).copied().collect();
         let crc = crc32c::crc32c(&bytes);
         assert_eq!(group.items(), (u32::try_from(bytes.len()).unwrap(), crc));
         (bytes, [first, second])

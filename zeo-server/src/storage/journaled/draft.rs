@@ -120,7 +120,7 @@ impl<'a, D: Disk, I: Index> Draft<'a, D, I> {
     }
 
     fn write_record(&mut self, record: &Record, tid: Tid, previous: Tid) {
-        let (oid, deleted) = (record.oid, record.data.is_none());
+        let (oid, deleted) = (record.oid, record.body.is_deleted());
         let span = self.drafted.group.record(record, tid, previous);
         self.drafted.revisions.push(Revision { oid, tid, span, deleted });
         self.drafted.oids.take(oid);
@@ -231,8 +231,8 @@ fn surely_not_done(refusal: &Refused) -> Refused {
 }
 
 fn check_size(commit: &Commit) -> Result<(), Refused> {
-    let data = |record: &Record| record.data.as_ref().map_or(0, bytes::Bytes::len);
-    let refs = |record: &Record| record.refs.as_ref().map_or(0, Vec::len);
+    let data = |record: &Record| record.body.data_len();
+    let refs = |record: &Record| record.body.refs_count().unwrap_or(0);
     let fits = |record: &Record| data(record) <= MAX_OBJECT && refs(record) <= MAX_PAGE;
     let meta = &commit.meta;
     let meta = meta.user.len() + meta.description.len() + meta.extension.len();

@@ -21,7 +21,9 @@ use super::disk::Disk;
 use super::fences::Fences;
 use super::index::{Checkpoint, Index, IndexError, Place};
 use super::journal::{Appended, Journal, Position};
-use super::{Applied, Changes, Chores, Found, Operation, Refused, Storage, StorageError};
+use super::{
+    Applied, Changes, Chores, Found, Operation, Refused, SpillFile, Storage, StorageError,
+};
 use draft::{Draft, Drafted};
 use indexing::Indexer;
 use overlay::{Overlay, Queued};
@@ -222,6 +224,10 @@ impl<D: Disk, I: Index> Storage for JournalStorage<D, I> {
             answers.extend(self.append(&mut committer, drafted));
         }
         answers
+    }
+
+    fn spill_file(&self) -> Result<Option<SpillFile>, StorageError> {
+        Ok(Some(self.journal.spill_file()?))
     }
 
     fn changes_since(

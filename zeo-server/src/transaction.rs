@@ -1,0 +1,186 @@
+//! A transaction while it gathers, and what of it is in memory.
+
+use bytes::Bytes;
+use zeo_proto::{Begin, Failure, Oid, Tid, TxnMeta};
+
+use crate::limits::Limits;
+use crate::spill::SpillKey;
+use crate::storage::{Commit, Record, SpillFile};
+
+/// A transaction between `tpc_begin` and the commit stage.
+#[derive(Debug)]
+pub(crate) struct OpenTransaction {
+    begin: Begin,
+    /// What it writes and has been spilled, in the order in which it arrived.
+    spilled: Vec<Record>,
+    /// What it writes and arrived after that.
+    records: Vec<Record>,
+    /// What it read and depends on.
+    read_current: Vec<(Oid, Tid)>,
+    /// Bytes that it has been sent.
+    bytes: u64,
+    /// Bytes that it holds in memory.
+    memory: u64,
+    /// Those of them that spilling frees.
+    spillable: u64,
+    /// Where its data goes, if it has begun to and is not doing so now.
+    file: Option<SpillFile>,
+    /// It waits for the spill stage, or is in it, under that name.
+    spilling: Option<SpillKey>,
+    /// There is no place for a file: all of it stays in memory.
+    has_nowhere: bool,
+    /// Why its vote will fail; nothing more is kept of it then.
+    failed: Option<Failure>,
+}
+
+/// What goes to the spill stage, and comes back.
+#[derive(Debug)]
+pub(crate) struct SpillLoad {
+    pub(crate) file: Option<SpillFile>,
+    pub(crate) records: Vec<Record>,
+}
+
+impl OpenTransaction {
+    /// A transaction that has nothing yet.
+    pub(crate) fn new(begin: Begin) -> Self {
+        Self {
+            begin,
+            spilled: Vec::new(),
+            records: Vec::new(),
+            read_current: Vec::new(),
+            bytes: 0,
+            memory: 0,
+            spillable: 0,
+            file: None,
+            spilling: None,
+            has_nowhere: false,
+            failed: None,
+        }
+    }
+
+    /// Bytes that it takes from its beginning on.
+    pub(crate) fn begin_bytes(&self) -> u64 {
+        TRANSACTION_BYTES + self.begin.meta.size() as u64
+    }
+
+    /// The last tid that its reads saw.
+    pub(crate) fn snapshot(&self) -> Tid {
+        self.begin.snapshot
+    }
+
+    /// Why its vote will fail, if so.
+    pub(crate) fn failure(&self) -> Option<&Failure> {
+        self.failed.as_ref()
+    }
+
+    /// What it writes, with the data that is in memory.
+    pub(crate) fn writes(&self) -> Vec<(Oid, Option<Bytes>)> {
+        let records = self.spilled.iter().chain(&self.records);
+        records.map(|record| (record.oid, record.body.held().cloned())).collect()
+    }
+
+    /// Bytes that it holds in memory.
+    pub(crate) fn memory(&self) -> u64 {
+        self.memory
+    }
+
+    /// Bytes that it has been sent.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Adds an object that it writes; returns the bytes that it takes.
+    pub(crate) fn write(&mut self, record: Record) -> u64 {
+        let bytes = record.memory();
+        self.spillable += bytes - size_of::<Record>() as u64;
+        self.records.push(record);
+        bytes
+    }
+
+    /// Adds an object that it depends on; returns the bytes that it takes.
+    pub(crate) fn depend(&mut self, oid: Oid, serial: Tid) -> u64 {
+        self.read_current.push((oid, serial));
+        size_of::<(Oid, Tid)>() as u64
+    }
+
+    /// Counts more bytes, here and among those of all transactions. One that outgrew a bound keeps
+    /// nothing more; its vote says why.
+    pub(crate) fn grow(&mut self, bytes: u64, buffered: &mut u64, limits: &Limits) {
+        self.bytes += bytes;
+        self.memory += bytes;
+        *buffered += bytes;
+        let objects = self.spilled.len() + self.records.len() + self.read_current.len();
+        if self.bytes > limits.transaction_bytes || objects > limits.transaction_objects {
+            self.fail(Failure::TransactionTooLarge(limits.transaction_bytes), buffered);
+        } else if *buffered > limits.buffered_bytes {
+            self.fail(Failure::Busy, buffered);
+        }
+    }
+
+    /// Lets go of what it holds; its vote will fail.
+    pub(crate) fn fail(&mut self, failure: Failure, buffered: &mut u64) {
+        self.failed.get_or_insert(failure);
+        self.begin.meta = TxnMeta::default();
+        (self.spilled, self.records, self.read_current) = Default::default();
+        *buffered -= core::mem::take(&mut self.memory);
+        self.spillable = 0;
+    }
+
+    /// Whether so much of it is in memory that it should be put into a file.
+    pub(crate) fn should_spill(&self, limits: &Limits) -> bool {
+        self.spilling.is_none() && !self.has_nowhere && self.spillable >= limits.spill_bytes
+    }
+
+    /// Whether as much again has come while it waits for that.
+    pub(crate) fn outruns_spilling(&self, limits: &Limits) -> bool {
+        self.spilling.is_some() && self.spillable >= limits.spill_bytes
+    }
+
+    /// The name under which it waits for the spill stage, or is in it.
+    pub(crate) fn spill_key(&self) -> Option<SpillKey> {
+        self.spilling
+    }
+
+    /// It waits for its turn in the spill stage.
+    pub(crate) fn await_spill(&mut self, key: SpillKey) {
+        self.spilling = Some(key);
+    }
+
+    /// What is put into its file now; it comes back with [`OpenTransaction::spilled`].
+    pub(crate) fn spill(&mut self) -> SpillLoad {
+        self.spillable = 0;
+        SpillLoad { file: self.file.take(), records: core::mem::take(&mut self.records) }
+    }
+
+    /// What was put into its file comes back. Without a file it never will be.
+    pub(crate) fn spilled(&mut self, load: SpillLoad, buffered: &mut u64) {
+        let SpillLoad { file, records } = load;
+        self.spilling = None;
+        self.has_nowhere = file.is_none();
+        self.file = file;
+        if self.failed.is_some() {
+            return;
+        }
+        self.spilled.extend(records);
+        let all = self.spilled.iter().chain(&self.records).map(Record::memory).sum::<u64>();
+        let more = self.read_current.len() * size_of::<(Oid, Tid)>();
+        let memory = self.begin_bytes() + all + more as u64;
+        *buffered = *buffered + memory - core::mem::replace(&mut self.memory, memory);
+    }
+
+    /// It could not be put into its file.
+    pub(crate) fn not_spilled(&mut self, failure: Failure, buffered: &mut u64) {
+        self.spilling = None;
+        self.fail(failure, buffered);
+    }
+
+    /// Ready for the commit stage.
+    pub(crate) fn into_commit(self) -> Commit {
+        let Self { begin, spilled: mut records, records: last, read_current, .. } = self;
+        records.extend(last);
+        Commit { id: begin.id, snapshot: begin.snapshot, meta: begin.meta, records, read_current }
+    }
+}
+
+/// What a transaction costs in memory beside its records.
+const TRANSACTION_BYTES: u64 = 256;
