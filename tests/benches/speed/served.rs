@@ -1,0 +1,102 @@
+//! What a server's own thread does and takes, for connections without a client library.
+
+use std::time::Instant;
+
+use crate::cpus::{Placement, as_client, taken_by};
+use crate::measure;
+use crate::plan::Plan;
+use crate::raw_link::RawLink;
+use crate::reference::PingPong;
+use crate::store::Store;
+use crate::table::{Aim, Figure, Row, Unit};
+
+/// What a thread did in one round.
+struct Served {
+    /// Answers a second.
+    rate: f64,
+    /// Microseconds of CPU for an answer.
+    cpu: f64,
+}
+
+impl Served {
+    /// Watches the thread of that name answer; `ask` returns how often it did.
+    fn by(plan: &Plan, thread: &str, mut ask: impl FnMut() -> usize) -> Self {
+        let (start, before, mut count) = (Instant::now(), taken_by(thread), 0);
+        while start.elapsed() < plan.slice {
+            count += ask();
+        }
+        let rate = count as f64 / start.elapsed().as_secs_f64();
+        Self { rate, cpu: (taken_by(thread) - before) * 1e6 / count as f64 }
+    }
+}
+
+/// Many loads in flight on one connection; the server has a CPU of its own.
+pub(crate) fn pipelined(plan: &Plan) -> Vec<Row> {
+    let at = Placement::all().next().expect("there is a CPU");
+    let [served] = as_client(|| {
+        let store = at.server(|| Store::in_memory(OBJECTS));
+        let mut link = RawLink::connect(&store.server.addresses()[0]);
+        let mut load = || {
+            link.load(&store.oids, WINDOW);
+            store.oids.len()
+        };
+        measure::rounds(plan, [&mut || Served::by(plan, "zeo-server", &mut load)])
+    });
+    let rate = Figure::of(Unit::PerSecond, &served, |served| served.rate);
+    let cpu = Figure::of(Unit::Micros, &served, |served| served.cpu);
+    vec![
+        Row::alone("loads that one core serves, pipelined", rate, Aim::AtLeast(600_000.0)),
+        Row::alone("server CPU for a load, pipelined", cpu, Aim::AtMost(1.5)),
+    ]
+}
+
+/// One load at a time, by a bare connection and by a client, beside the thread of a ping-pong.
+pub(crate) fn one_at_a_time(plan: &Plan) -> Vec<Row> {
+    Placement::all().flat_map(|at| as_client(|| one_at_a_time_at(plan, at))).collect()
+}
+
+fn one_at_a_time_at(plan: &Plan, at: Placement) -> Vec<Row> {
+    let store = at.server(|| Store::in_memory(OBJECTS));
+    let mut link = RawLink::connect(&store.server.addresses()[0]);
+    let mut ping = at.server(PingPong::start);
+    let some = &store.oids[..1_000];
+    let [bare, client, ping] = measure::rounds(
+        plan,
+        [
+            &mut || {
+                Served::by(plan, "zeo-server", || {
+                    link.load(some, 1);
+                    some.len()
+                })
+            },
+            &mut || {
+                let db = store.client();
+                let mut oids = store.oids.iter().cycle();
+                Served::by(plan, "zeo-server", || {
+                    drop(db.load(*oids.next().expect("it never ends")).unwrap());
+                    1
+                })
+            },
+            &mut || {
+                Served::by(plan, "ping-pong", || {
+                    for _ in some {
+                        ping.once();
+                    }
+                    some.len()
+                })
+            },
+        ],
+    );
+    let cpu = |side: &[Served]| Figure::of(Unit::Micros, side, |served| served.cpu);
+    let row = |who: &str, side: &[Served]| {
+        let what = format!("server CPU for a load, one at a time, {who}, {}", at.name());
+        let ping = (cpu(&ping), "the thread of a blocking ping-pong");
+        Row::beside(what, cpu(side), ping, Aim::AtMost(8.0))
+    };
+    vec![row("by a bare connection", &bare), row("by a client", &client)]
+}
+
+/// All of them stay in the server's memory.
+const OBJECTS: usize = 20_000;
+/// Loads in flight where there are many.
+const WINDOW: usize = 64;
