@@ -116,7 +116,7 @@ impl System {
     }
 
     /// Lives differ. Without hot records, loads take their time in the storage; with a short memory,
-    /// clients catch up from the journal, or have missed too much.
+    /// clients catch up from the journal, or have missed too much. Large transactions wait in files.
     fn limits(&mut self) -> Limits {
         let mut either = |few, many| if self.random.below(2) == 0 { few } else { many };
         Limits {
@@ -124,6 +124,7 @@ impl System {
             remembered_oids: usize::try_from(either(8, 1 << 20)).unwrap(),
             catch_up_oids: usize::try_from(either(4, 1 << 20)).unwrap(),
             calls_in_flight: usize::try_from(either(2, 256)).unwrap(),
+            spill_bytes: either(100, 16 << 20),
             ..Limits::default()
         }
     }
