@@ -18,11 +18,22 @@ pub(crate) type Seat = usize;
 pub(crate) trait AnyKind<S>: Send {
     fn build(&mut self, shared: &mut S, peer: &Address) -> Option<Seat>;
     fn made(&mut self, seat: Seat, shared: &mut S, cx: &mut Context<S>, conn: ConnId);
-    fn received(&mut self, seat: Seat, lent: Lent<'_, S>, conn: ConnId, data: &[u8]);
-    fn resumed(&mut self, seat: Seat, shared: &mut S, cx: &mut Context<S>, conn: ConnId);
+    fn received(&mut self, seat: Seat, lent: Lent<'_, S>, conn: ConnId, data: &[u8]) -> Drained;
+    fn resumed(&mut self, seat: Seat, lent: Lent<'_, S>, conn: ConnId) -> Drained;
     fn drained(&mut self, shared: &mut S, cx: &mut Context<S>, conn: ConnId);
+    fn left(&mut self, lent: Lent<'_, S>, conn: ConnId, bytes: usize);
+    fn closing(&mut self, seat: Seat);
     fn lost(&mut self, seat: Seat, lent: Lent<'_, S>, conn: ConnId, reason: LostReason);
     fn failed(&mut self, shared: &mut S, cx: &mut Context<S>, to: &Address, error: io::Error);
+}
+
+/// Whether a connection's events were handed out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Drained {
+    /// As many as may be now.
+    All,
+    /// As many as a turn allows; there may be more.
+    TurnsWorth,
 }
 
 /// What every callback is lent.
@@ -47,19 +58,24 @@ impl<S: 'static, F: Factory<S>> Kind<S, F> {
         Some((self.protocols.get_mut(seat)?, cx.transport(conn)?))
     }
 
-    /// Hands out events until there are no more, reading is paused, or the factory closes the
-    /// connection.
-    fn drain(&mut self, seat: Seat, shared: &mut S, cx: &mut Context<S>, conn: ConnId) {
-        let Some(was_closing) = cx.transport(conn).map(|transport| transport.is_closing()) else {
-            return;
-        };
-        while let Some((protocol, transport)) = self.tell(seat, cx, conn)
-            && !transport.is_paused()
-            && transport.is_closing() == was_closing
-            && let Some(event) = protocol.poll_event()
-        {
+    /// Hands out events until there are no more, reading is paused, the factory closes the
+    /// connection, or it is the others' turn.
+    fn drain(&mut self, seat: Seat, (shared, cx): Lent<'_, S>, conn: ConnId) -> Drained {
+        let Some(transport) = cx.transport(conn) else { return Drained::All };
+        transport.yields = false;
+        let was_closing = transport.is_closing();
+        for _ in 0..EVENTS_PER_TURN {
+            let Some((protocol, transport)) = self.tell(seat, cx, conn) else { break };
+            if transport.is_paused() || transport.is_closing() != was_closing {
+                return Drained::All;
+            }
+            if transport.yields {
+                break;
+            }
+            let Some(event) = protocol.poll_event() else { return Drained::All };
             self.factory.event(shared, cx, conn, event);
         }
+        Drained::TurnsWorth
     }
 }
 
@@ -73,24 +89,34 @@ impl<S: 'static, F: Factory<S>> AnyKind<S> for Kind<S, F> {
         if let Some((protocol, transport)) = self.tell(seat, cx, conn) {
             protocol.connection_made(transport);
             self.factory.connection_made(shared, cx, conn);
-            self.drain(seat, shared, cx, conn);
+            self.drain(seat, (shared, cx), conn);
         }
     }
 
-    fn received(&mut self, seat: Seat, lent: Lent<'_, S>, conn: ConnId, data: &[u8]) {
+    fn received(&mut self, seat: Seat, lent: Lent<'_, S>, conn: ConnId, data: &[u8]) -> Drained {
         let (shared, cx) = lent;
-        if let Some((protocol, transport)) = self.tell(seat, cx, conn) {
-            protocol.data_received(transport, data);
-            self.drain(seat, shared, cx, conn);
-        }
+        let Some((protocol, transport)) = self.tell(seat, cx, conn) else { return Drained::All };
+        protocol.data_received(transport, data);
+        self.drain(seat, (shared, cx), conn)
     }
 
-    fn resumed(&mut self, seat: Seat, shared: &mut S, cx: &mut Context<S>, conn: ConnId) {
-        self.drain(seat, shared, cx, conn);
+    fn resumed(&mut self, seat: Seat, lent: Lent<'_, S>, conn: ConnId) -> Drained {
+        self.drain(seat, lent, conn)
     }
 
     fn drained(&mut self, shared: &mut S, cx: &mut Context<S>, conn: ConnId) {
         self.factory.output_drained(shared, cx, conn);
+    }
+
+    fn left(&mut self, lent: Lent<'_, S>, conn: ConnId, bytes: usize) {
+        let (shared, cx) = lent;
+        self.factory.output_left(shared, cx, conn, bytes);
+    }
+
+    fn closing(&mut self, seat: Seat) {
+        if let Some(protocol) = self.protocols.get_mut(seat) {
+            protocol.connection_closing();
+        }
     }
 
     fn lost(&mut self, seat: Seat, lent: Lent<'_, S>, conn: ConnId, reason: LostReason) {
@@ -157,3 +183,6 @@ impl<S> Kinds<S> {
         }
     }
 }
+
+/// Beyond these events of one connection, others get their turn first.
+const EVENTS_PER_TURN: usize = 256;

@@ -21,8 +21,12 @@ pub trait Protocol: Send + 'static {
     fn data_received(&mut self, transport: &mut Transport, data: &[u8]);
 
     /// The next event, if any. Drained after each call above, but only while the transport is not
-    /// paused.
+    /// paused, and a bounded number a turn: the rest follows in the next, after the others.
     fn poll_event(&mut self) -> Option<Self::Event>;
+
+    /// This side is closing the connection, and sends the last of its output. Nothing is received
+    /// any more, so what was received can be let go. Comes at most once.
+    fn connection_closing(&mut self) {}
 }
 
 /// One kind of connection, given to [`Context::listen`] or [`Context::connect`].
@@ -56,6 +60,10 @@ pub trait Factory<S>: Send + 'static {
     /// The output waiting for the peer has fallen to the low-water mark or below, after having been
     /// above it (see [`Transport::set_output_limits`]).
     fn output_drained(&mut self, shared: &mut S, cx: &mut Context<S>, conn: ConnId) {}
+
+    /// At the end of a turn, so many bytes of output wait for the peer. Told when it is another
+    /// number than before; a peer that takes in everything at once is never mentioned.
+    fn output_left(&mut self, shared: &mut S, cx: &mut Context<S>, conn: ConnId, bytes: usize) {}
 
     /// The connection is gone, and `conn` names nothing any more. Comes exactly once for each
     /// `connection_made`.

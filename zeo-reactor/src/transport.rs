@@ -57,8 +57,12 @@ pub struct Transport {
     paused: bool,
     /// Set by `resume_reading` for the turn, which then drains what was held back.
     pub(crate) resumed: bool,
+    /// Set by `yield_turn`: the protocol's next event is handed out in the next turn.
+    pub(crate) yields: bool,
     /// The output was above the low-water mark, and the factory has not heard of its fall.
     above_low: bool,
+    /// What the factory was last told of the output that is left.
+    left_told: usize,
     closing: Closing,
     /// In the reactor's list of connections to look after.
     pub(crate) touched: bool,
@@ -82,7 +86,9 @@ impl Transport {
             linger: LINGER_DEFAULT,
             paused: false,
             resumed: false,
+            yields: false,
             above_low: false,
+            left_told: 0,
             closing: Closing::No,
             touched: false,
         }
@@ -129,6 +135,12 @@ impl Transport {
     pub fn resume_reading(&mut self) {
         self.resumed |= self.paused;
         self.paused = false;
+    }
+
+    /// Lets the others have their turn before the protocol's next event is handed out: for an event
+    /// that took long.
+    pub fn yield_turn(&mut self) {
+        self.yields = true;
     }
 
     /// Sets the marks, in bytes, of the output waiting for the peer (by default 256 KiB and
@@ -185,6 +197,12 @@ impl Transport {
         let drained = self.above_low && self.output.len() <= self.low;
         self.above_low &= !drained;
         drained && !self.is_closing()
+    }
+
+    /// How much output is left at the end of a turn, if the factory must hear of that.
+    pub(crate) fn left_anew(&mut self) -> Option<usize> {
+        let left = self.output.len();
+        (left != std::mem::replace(&mut self.left_told, left)).then_some(left)
     }
 
     fn accepts(&mut self, more: usize) -> bool {

@@ -137,7 +137,9 @@ impl Server {
     ) {
         match (waiter, result) {
             (Waiter::Commit { caller, writes, memory, .. }, result) => {
+                let before = self.buffered_bytes;
                 self.buffered_bytes -= memory;
+                self.buffered(cx, caller.conn, before);
                 match result {
                     Ok(Applied::Committed(tid)) => self.finished(cx, id, caller, (tid, writes)),
                     Ok(other) => unreachable!("a commit was answered with {other:?}"),

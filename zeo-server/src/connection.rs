@@ -3,14 +3,15 @@
 use zeo_proto::{Greeting, ServerConnection, ServerEvent, WireError};
 use zeo_reactor::{Address, ConnId, Context, Factory, LostReason, Protocol, Transport};
 
+use crate::memory::{Part, Told};
 use crate::server::Server;
 
 /// One connection of the native protocol, before and after its handshake.
 #[derive(Debug)]
 pub(crate) struct NativeConnection {
     machine: ServerConnection,
-    /// What was last told of its memory, in bytes.
-    held: usize,
+    /// What was last told of its memory.
+    held: Told,
 }
 
 /// What a connection brought.
@@ -18,7 +19,8 @@ pub(crate) struct NativeConnection {
 pub(crate) enum Arrived {
     /// Something in order.
     Event(ServerEvent),
-    /// So many bytes of memory hold a message that is not whole yet; not told of every byte.
+    /// So many bytes of memory hold what has arrived and is not understood yet; not told of every
+    /// byte.
     Holds(usize),
     /// Its peer broke the protocol; the bytes are what it is told about that.
     Broken(WireError, Vec<u8>),
@@ -38,6 +40,9 @@ impl Protocol for NativeConnection {
     }
 
     fn poll_event(&mut self) -> Option<Arrived> {
+        if let Some(bytes) = self.held_anew() {
+            return Some(Arrived::Holds(bytes));
+        }
         match self.machine.poll() {
             Some(ServerEvent::Broken(error)) => {
                 let mut farewell = Vec::new();
@@ -48,17 +53,20 @@ impl Protocol for NativeConnection {
             None => self.held_anew().map(Arrived::Holds),
         }
     }
+
+    fn connection_closing(&mut self) {
+        *self = Self::new();
+    }
 }
 
 impl NativeConnection {
     fn new() -> Self {
-        Self { machine: ServerConnection::new(Greeting::default()), held: 0 }
+        Self { machine: ServerConnection::new(Greeting::default()), held: Told::default() }
     }
 
     /// What it holds now, if that is worth telling.
     fn held_anew(&mut self) -> Option<usize> {
-        let held = self.machine.memory() / HELD_STEP * HELD_STEP;
-        (held != core::mem::replace(&mut self.held, held)).then_some(held)
+        self.held.anew(self.machine.memory())
     }
 }
 
@@ -92,6 +100,16 @@ impl Factory<Server> for NativeFactory {
         server.regulate(cx, conn);
     }
 
+    fn output_left(
+        &mut self,
+        server: &mut Server,
+        cx: &mut Context<Server>,
+        conn: ConnId,
+        bytes: usize,
+    ) {
+        server.holds(cx, conn, Part::Output, bytes);
+    }
+
     fn connection_lost(
         &mut self,
         server: &mut Server,
@@ -102,6 +120,3 @@ impl Factory<Server> for NativeFactory {
         server.connection_lost(cx, conn, &reason.to_string());
     }
 }
-
-/// Bytes of memory that are told of at once: more than small messages take.
-const HELD_STEP: usize = 256 << 10;

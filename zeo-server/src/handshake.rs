@@ -8,6 +8,7 @@ use zeo_reactor::{ConnId, Context};
 use crate::database::DatabaseId;
 use crate::lane::Lane;
 use crate::load::UNCONGESTED;
+use crate::memory::Told;
 use crate::server::{Server, peer};
 use crate::session::Session;
 use crate::transaction::OpenTransaction;
@@ -113,6 +114,8 @@ impl Server {
             calls_in_flight: 0,
             lane: Lane::default(),
             transactions: BTreeMap::new(),
+            buffered: 0,
+            buffered_told: Told::default(),
         };
         self.sessions.insert(conn, session);
     }
@@ -144,8 +147,8 @@ impl Server {
     /// The connection is gone.
     pub(crate) fn connection_lost(&mut self, cx: &mut Context<Self>, conn: ConnId, reason: &str) {
         self.introduced(cx, conn);
-        self.input.set(conn, 0);
         self.end_session(conn, reason);
+        self.holds_nothing(cx, conn);
     }
 
     /// Forgets a session: its transactions, its loads, and its place in the audience.

@@ -13,6 +13,7 @@ use std::collections::{BTreeMap, VecDeque};
 use zeo_proto::{Failure, Oid, Tid};
 
 use crate::batch::{Batch, Page};
+use crate::memory::Told;
 use crate::session::Caller;
 use crate::storage::Found;
 
@@ -31,6 +32,10 @@ pub(crate) struct Lane {
     /// What can be sent as soon as the peer takes it in.
     ready: VecDeque<Ready>,
     next_order: Order,
+    /// It has had its share of this turn, and goes on in the next.
+    pub(crate) advances_later: bool,
+    /// What was last told of its memory.
+    told: Told,
 }
 
 /// Numbers a lane's loads in the order asked.
@@ -113,6 +118,8 @@ impl Default for Lane {
             batches: BTreeMap::new(),
             ready: VecDeque::new(),
             next_order: 0,
+            advances_later: false,
+            told: Told::default(),
         }
     }
 }
@@ -136,6 +143,17 @@ impl Lane {
         let order = self.next_order;
         self.next_order += 1;
         self.waiting.push_back(Wanted { oid, before, target, order });
+    }
+
+    /// Bytes of memory that it takes: loads that wait, and answers that are not sent yet.
+    pub(crate) fn memory(&self) -> usize {
+        self.held + self.waiting.len() * size_of::<Wanted>()
+    }
+
+    /// What is to be told of its memory, if that is worth telling.
+    pub(crate) fn memory_anew(&mut self) -> Option<usize> {
+        let memory = self.memory();
+        self.told.anew(memory)
     }
 
     /// Whether so many loads wait that no more should be asked for.

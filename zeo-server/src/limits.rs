@@ -27,9 +27,10 @@ pub struct Limits {
     /// Bytes in memory of all transactions that are open or wait for the commit stage; a transaction that
     /// would take more fails with `Busy` at its vote. 1 GiB.
     pub buffered_bytes: u64,
-    /// Bytes of messages that have arrived in part, of all connections; beyond it the one that
-    /// holds most is closed. 1 GiB.
-    pub input_bytes: usize,
+    /// Bytes that all connections hold together: messages that have arrived in part, output that
+    /// waits, loads that wait, transactions. Beyond half of it, those that hold most are not read;
+    /// beyond the whole, the one that holds most is closed. 1 GiB.
+    pub session_bytes: usize,
     /// Bytes of output that wait for one peer; beyond it the peer is disconnected. 64 MiB.
     pub output_bytes: usize,
     /// Operations that the commit stage takes at once. 1,024.
@@ -63,7 +64,7 @@ impl Default for Limits {
             spill_bytes: 16 << 20,
             transaction_objects: 1 << 20,
             buffered_bytes: 1 << 30,
-            input_bytes: 1 << 30,
+            session_bytes: 1 << 30,
             output_bytes: 64 << 20,
             group_operations: 1_024,
             group_bytes: 64 << 20,

@@ -17,6 +17,7 @@ use zeo_reactor::{ConnId, Context, JobPanicked};
 use crate::batch::Page;
 use crate::database::{Database, DatabaseId, begin_job};
 use crate::lane::{Answer, Outgoing, Wanted};
+use crate::memory::Part;
 use crate::outgoing::send;
 use crate::recent::Since;
 use crate::rules::Rules;
@@ -30,27 +31,59 @@ type Results = Vec<Result<Found, StorageError>>;
 /// Loads of one database that wait for a thread of the load stage.
 ///
 /// Bounded by what the sessions' lanes let through. A thread takes what has gathered while it was
-/// busy, so that a hand-over between threads is paid once for many loads.
+/// busy, so that a hand-over between threads is paid once for many loads; of each session one, then
+/// of each another, so that who wants one object does not wait for who wants a thousand.
 #[derive(Debug, Default)]
 pub(crate) struct LoadQueue {
-    waiting: VecDeque<Wanted>,
+    /// In the order asked, of each session; none is empty.
+    waiting: BTreeMap<ConnId, VecDeque<Wanted>>,
+    /// Whose turn is next.
+    turns: VecDeque<ConnId>,
+    /// How many loads wait.
+    len: usize,
     /// Jobs in the stage now; at most one a thread.
     jobs: usize,
 }
 
 impl LoadQueue {
+    /// Puts a load behind those of its session.
+    fn push(&mut self, wanted: Wanted) {
+        let conn = wanted.target.caller().conn;
+        let of_session = self.waiting.entry(conn).or_default();
+        if of_session.is_empty() {
+            self.turns.push_back(conn);
+        }
+        of_session.push_back(wanted);
+        self.len += 1;
+    }
+
     /// Takes a thread's share of the loads that somebody still waits for.
     fn take_job(&mut self, threads: usize, sessions: &BTreeMap<ConnId, Session>) -> Vec<Wanted> {
-        let share = self.waiting.len().div_ceil(threads).min(LOADS_PER_JOB);
+        let share = self.len.div_ceil(threads).min(LOADS_PER_JOB);
         let mut job = Vec::with_capacity(share);
         while job.len() < share
-            && let Some(wanted) = self.waiting.pop_front()
+            && let Some(conn) = self.turns.pop_front()
         {
-            if sessions.contains_key(&wanted.target.caller().conn) {
-                job.push(wanted);
+            if sessions.contains_key(&conn) {
+                job.extend(self.take_one(conn));
+            } else if let Some(unwanted) = self.waiting.remove(&conn) {
+                self.len -= unwanted.len();
             }
         }
         job
+    }
+
+    /// Takes the next load of a session, which then waits for its next turn.
+    fn take_one(&mut self, conn: ConnId) -> Option<Wanted> {
+        let of_session = self.waiting.get_mut(&conn)?;
+        let wanted = of_session.pop_front();
+        if of_session.is_empty() {
+            self.waiting.remove(&conn);
+        } else {
+            self.turns.push_back(conn);
+        }
+        self.len -= usize::from(wanted.is_some());
+        wanted
     }
 
     /// Nothing is in the stage.
@@ -85,35 +118,63 @@ impl Server {
         }
         let Some(session) = self.sessions.get_mut(&caller.conn) else { return };
         session.lane.push_batch(caller, before, oids);
+        if let Some(transport) = cx.transport(caller.conn) {
+            transport.yield_turn();
+        }
         self.advance_lane(cx, caller.conn);
     }
 
     /// Answers or begins the loads that a session waits for, as long as its peer takes in what is
     /// sent to it; called again when that, or the number of its loads in the stage, has changed.
+    /// When they are many, it goes on in the next turn, after the others.
     pub(crate) fn advance_lane(&mut self, cx: &mut Context<Self>, conn: ConnId) {
-        let Some(id) = self.database_of(conn) else { return };
-        let mut begun = false;
-        while cx.transport(conn).is_some_and(|transport| transport.output_len() < CONGESTED) {
-            let Some(session) = self.sessions.get_mut(&conn) else { break };
-            let (database, rules) = (self.databases.at_mut(id), self.rules);
-            if let Some(outgoing) =
-                session.lane.pop_outgoing(|answer| seal(database, rules, answer))
-            {
-                self.send_outgoing(cx, outgoing);
-                continue;
-            }
-            let Some(wanted) = session.lane.next() else { break };
-            if let Some(found) = load_hot(database, &wanted) {
-                session.lane.answered(Answer { wanted, found, as_of: database.published });
-                continue;
-            }
+        let Some(session) = self.sessions.get(&conn) else { return };
+        if session.lane.advances_later {
+            return;
+        }
+        let id = session.database;
+        let steps = (0..STEPS_PER_TURN).take_while(|_| self.advance_once(cx, (id, conn))).count();
+        if steps == STEPS_PER_TURN {
+            self.advance_later(cx, conn);
+        }
+        self.pump_loads(cx, id);
+        let memory = self.sessions.get_mut(&conn).and_then(|session| session.lane.memory_anew());
+        if let Some(bytes) = memory {
+            self.holds(cx, conn, Part::Loads, bytes);
+        }
+    }
+
+    /// Answers or begins one load; whether there was one.
+    fn advance_once(&mut self, cx: &mut Context<Self>, (id, conn): (DatabaseId, ConnId)) -> bool {
+        if cx.transport(conn).is_none_or(|transport| transport.output_len() >= CONGESTED) {
+            return false;
+        }
+        let Some(session) = self.sessions.get_mut(&conn) else { return false };
+        let (database, rules) = (self.databases.at_mut(id), self.rules);
+        let outgoing = session.lane.pop_outgoing(|answer| seal(database, rules, answer));
+        if let Some(outgoing) = outgoing {
+            self.send_outgoing(cx, outgoing);
+            return true;
+        }
+        let Some(wanted) = session.lane.next() else { return false };
+        if let Some(found) = load_hot(database, &wanted) {
+            session.lane.answered(Answer { wanted, found, as_of: database.published });
+        } else {
             session.lane.sent();
-            database.loads.waiting.push_back(wanted);
-            begun = true;
+            database.loads.push(wanted);
         }
-        if begun {
-            self.pump_loads(cx, id);
-        }
+        true
+    }
+
+    fn advance_later(&mut self, cx: &mut Context<Self>, conn: ConnId) {
+        let Some(session) = self.sessions.get_mut(&conn) else { return };
+        session.lane.advances_later = true;
+        cx.call_soon(move |server: &mut Self, cx| {
+            let Some(session) = server.sessions.get_mut(&conn) else { return };
+            session.lane.advances_later = false;
+            server.advance_lane(cx, conn);
+            server.regulate(cx, conn);
+        });
     }
 
     fn send_outgoing(&mut self, cx: &mut Context<Self>, outgoing: Outgoing) {
@@ -203,7 +264,7 @@ impl Server {
                 }
                 self.returned(cx, answer);
             }
-            Err(wanted) => database.loads.waiting.push_back(wanted),
+            Err(wanted) => database.loads.push(wanted),
         }
     }
 
@@ -308,6 +369,8 @@ impl Found {
     }
 }
 
+/// Answers and loads of one lane in one turn.
+const STEPS_PER_TURN: usize = 512;
 /// A job takes at most so many loads, so that a long queue is shared among the threads.
 const LOADS_PER_JOB: usize = 64;
 /// Bytes after which a job leaves the rest of its loads undone: 4 MiB.

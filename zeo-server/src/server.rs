@@ -9,9 +9,9 @@ use zeo_reactor::{ConnId, Context, Time, TimerId};
 
 use crate::connection::Arrived;
 use crate::database::Databases;
-use crate::input::Input;
 use crate::limits::Limits;
 use crate::load::CONGESTED;
+use crate::memory::{Memory, Part};
 use crate::outgoing::send;
 use crate::rules::Rules;
 use crate::session::{Caller, Session};
@@ -27,8 +27,8 @@ pub struct Server {
     pub(crate) sessions: BTreeMap<ConnId, Session>,
     /// Connections that have not introduced themselves: since when, and what will close them.
     pub(crate) greeted: BTreeMap<ConnId, (Time, TimerId)>,
-    /// Messages that have arrived in part.
-    pub(crate) input: Input,
+    /// What connections hold, each and all together.
+    pub(crate) memory: Memory,
     /// Bytes held by transactions that are open or wait for the commit stage.
     pub(crate) buffered_bytes: u64,
     pub(crate) limits: Limits,
@@ -42,7 +42,7 @@ impl Server {
             databases: Databases::default(),
             sessions: BTreeMap::new(),
             greeted: BTreeMap::new(),
-            input: Input::default(),
+            memory: Memory::default(),
             buffered_bytes: 0,
             limits,
             rules: Rules::default(),
@@ -60,7 +60,7 @@ impl Server {
             Arrived::Event(ServerEvent::Ruok) => self.ruok(cx, conn),
             Arrived::Event(ServerEvent::Zeo5Client) => self.zeo5_client(cx, conn),
             Arrived::Event(ServerEvent::Broken(error)) => self.broken(cx, conn, &error, &[]),
-            Arrived::Holds(bytes) => self.holds(cx, conn, bytes),
+            Arrived::Holds(bytes) => self.holds(cx, conn, Part::Input, bytes),
             Arrived::Broken(error, farewell) => self.broken(cx, conn, &error, &farewell),
         }
     }
@@ -75,6 +75,7 @@ impl Server {
         if !self.sessions.contains_key(&conn) {
             return;
         }
+        let buffered = self.buffered_bytes;
         match message {
             ClientMessage::Call(call, question) => self.call(cx, Caller { conn, call }, question),
             ClientMessage::TpcBegin(number, begin) => self.tpc_begin(cx, conn, number, begin),
@@ -86,6 +87,7 @@ impl Server {
             ClientMessage::TpcAbort(number) => self.tpc_abort(conn, number),
             ClientMessage::Goodbye(reason) => self.goodbye(cx, conn, &reason),
         }
+        self.buffered(cx, conn, buffered);
     }
 
     fn call(&mut self, cx: &mut Context<Self>, caller: Caller, call: Call) {
@@ -134,6 +136,7 @@ impl Server {
         let is_full = session.calls_in_flight >= self.limits.calls_in_flight
             || session.lane.is_long()
             || !session.outrun.is_empty()
+            || self.memory.holds_back(conn)
             || transport.output_len() >= CONGESTED;
         match (session.is_paused, is_full) {
             (false, true) => transport.pause_reading(),
@@ -194,6 +197,14 @@ impl Server {
             transport.write(last);
             transport.pause_reading();
             transport.lose_connection();
+        }
+    }
+
+    /// Ends a session and its connection at once; what it was sent and did not take in is lost.
+    pub(crate) fn abort(&mut self, cx: &mut Context<Self>, conn: ConnId, reason: &str) {
+        self.end_session(conn, reason);
+        if let Some(transport) = cx.transport(conn) {
+            transport.abort();
         }
     }
 

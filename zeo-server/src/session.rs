@@ -7,6 +7,7 @@ use zeo_reactor::ConnId;
 
 use crate::database::DatabaseId;
 use crate::lane::Lane;
+use crate::memory::Told;
 use crate::transaction::OpenTransaction;
 
 /// What the server knows of one client, from the welcome until either side closes.
@@ -32,6 +33,10 @@ pub(crate) struct Session {
     pub(crate) lane: Lane,
     /// Transactions between `tpc_begin` and `tpc_vote`.
     pub(crate) transactions: BTreeMap<TxnNumber, OpenTransaction>,
+    /// Bytes of memory that its transactions hold, until they are answered.
+    pub(crate) buffered: u64,
+    /// What the ledger knows of that.
+    pub(crate) buffered_told: Told,
 }
 
 /// Where an answer goes.

@@ -94,7 +94,8 @@ impl Server {
         result: Result<Result<Option<SpillLoad>, StorageError>, JobPanicked>,
     ) {
         self.databases.at_mut(id).spills.is_running = false;
-        let mut buffered = self.buffered_bytes;
+        let before = self.buffered_bytes;
+        let mut buffered = before;
         if let Some(transaction) = self.spilling(id, key, conn, number) {
             match result {
                 Ok(Ok(Some(load))) => transaction.spilled(load, &mut buffered),
@@ -110,6 +111,7 @@ impl Server {
         if let Some((caller, transaction)) = self.databases.at_mut(id).spills.voted.remove(&key) {
             self.voted_after_spill(cx, id, caller, transaction);
         }
+        self.buffered(cx, conn, before);
         self.spill_again(cx, id, conn, number);
         self.pump_spills(cx, id);
         self.advance_stop(cx);

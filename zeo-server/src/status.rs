@@ -43,6 +43,7 @@ impl Server {
             "commit_groups": counters.groups,
             "remembered_oids": database.recent.len(),
             "buffered_bytes": self.buffered_bytes,
+            "session_bytes": self.memory.total(),
         })
     }
 }

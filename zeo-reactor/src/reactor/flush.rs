@@ -19,6 +19,7 @@ impl<S: 'static> Reactor<S> {
         conn.transport.touched = false;
         conn.undrained |= mem::take(&mut conn.transport.resumed);
         self.write(id);
+        self.tell_left(id);
         match self.end_of(id) {
             Some(reason) => self.lose(id, reason),
             None => self.go_on(id),
@@ -76,12 +77,21 @@ impl<S: 'static> Reactor<S> {
         }
     }
 
+    fn tell_left(&mut self, id: ConnId) {
+        if let Some(conn) = self.cx.conns.get_mut(id.0)
+            && let Some(bytes) = conn.transport.left_anew()
+        {
+            let kind = conn.kind;
+            self.with_kind(kind, |kind, shared, cx| kind.left((shared, cx), id, bytes));
+        }
+    }
+
     /// Closing a socket with unread input makes the system reset the connection, and the peer may
     /// lose the last words sent to it. So: say that they were the last, and discard input until
     /// the peer closes too, within the linger limit.
     fn close_in_order(&mut self, id: ConnId) {
         let Some(conn) = self.cx.conns.get_mut(id.0) else { return };
-        let linger = conn.transport.linger;
+        let (linger, kind, seat) = (conn.transport.linger, conn.kind, conn.seat);
         let first = conn.limit.is_none();
         if conn.transport.output_len() == 0 && !mem::replace(&mut conn.shut, true) {
             self.cx.driver.shutdown(token(id));
@@ -89,6 +99,7 @@ impl<S: 'static> Reactor<S> {
         }
         if first {
             self.cx.limit_conn(id, Some(linger));
+            self.with_kind(kind, |kind, _, _| seat.map(|seat| kind.closing(seat)));
         }
     }
 }

@@ -8,7 +8,7 @@ use crate::{
     arena::Key,
     context::{Limit, token},
     driver::{ListenerToken, Readiness, Ready, StreamToken},
-    kind::{KindId, Seat},
+    kind::{Drained, KindId, Seat},
 };
 
 impl<S: 'static> Reactor<S> {
@@ -180,7 +180,20 @@ impl<S: 'static> Reactor<S> {
             && mem::take(&mut conn.undrained)
             && let (kind, Some(seat)) = (conn.kind, conn.seat)
         {
-            self.with_kind(kind, |kind, shared, cx| kind.resumed(seat, shared, cx, id));
+            let drained =
+                self.with_kind(kind, |kind, shared, cx| kind.resumed(seat, (shared, cx), id));
+            self.keep_undrained(id, drained);
+        }
+    }
+
+    /// What a connection has too much of for one turn is handed out in the next, before more is
+    /// read.
+    fn keep_undrained(&mut self, id: ConnId, drained: Option<Drained>) {
+        if drained == Some(Drained::TurnsWorth)
+            && let Some(conn) = self.cx.conns.get_mut(id.0)
+        {
+            conn.undrained = true;
+            self.cx.list(id);
         }
     }
 
@@ -189,7 +202,7 @@ impl<S: 'static> Reactor<S> {
         let mut left = READ_PER_TURN;
         while let Some(conn) = self.cx.conns.get_mut(id.0)
             && conn.readable
-            && (conn.shut || conn.is_received())
+            && (conn.shut || (conn.is_received() && !conn.undrained))
         {
             if left == 0 {
                 return self.cx.list(id);
@@ -226,8 +239,10 @@ impl<S: 'static> Reactor<S> {
         let (kind, Some(seat)) = (conn.kind, conn.seat) else { return };
         let buffer = mem::take(&mut self.buffer);
         let data = buffer.get(..read).unwrap_or(&buffer);
-        self.with_kind(kind, |kind, shared, cx| kind.received(seat, (shared, cx), id, data));
+        let drained =
+            self.with_kind(kind, |kind, shared, cx| kind.received(seat, (shared, cx), id, data));
         self.buffer = buffer;
+        self.keep_undrained(id, drained);
     }
 
     fn read_failed(&mut self, id: ConnId, error: io::Error) {

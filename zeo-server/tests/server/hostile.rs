@@ -166,7 +166,7 @@ fn a_peer_that_does_not_read_is_not_read_either() {
 /// A message may be 64 MiB, and ten thousand sessions could each send all but the end of one.
 #[test]
 fn the_largest_of_messages_that_have_arrived_in_part_goes_when_they_take_too_much() {
-    let server = start(Limits { input_bytes: 8 << 20, ..Limits::default() });
+    let server = start(Limits { session_bytes: 8 << 20, ..Limits::default() });
     let (mut modest, mut greedy) = (Peer::connect(&server), Peer::connect(&server));
     let txn = Txn::new(1, 0, Tid::ZERO);
     let bytes = txn.bytes(1, &[(1, None, &vec![7; 2 << 20])]);
