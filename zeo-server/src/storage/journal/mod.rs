@@ -28,7 +28,7 @@ pub(super) use format::Fields;
 pub use format::Position;
 pub(super) use opening::{Opening, START, damaged, read_failed};
 pub(super) use parse::Item;
-pub(super) use walk::{Group, Walker};
+pub(super) use walk::{Group, ItemError, Walker};
 
 use super::disk::{Disk, DiskFile};
 use super::index::Place;

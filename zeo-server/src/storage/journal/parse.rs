@@ -4,7 +4,7 @@ use bytes::Bytes;
 use zeo_proto::{Oid, Tid, TxnId};
 
 use super::build::Span;
-use super::format::{DELETED, EPOCH, Fields, GROUP_HEADER, RECORD, RESERVED, TRANSACTION};
+use super::format::{DELETED, EPOCH, Fields, RECORD, RESERVED, TRANSACTION};
 
 /// One item of a group, as far as the index and the catch-up want to know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,44 +15,13 @@ pub(in crate::storage) enum Item {
     Epoch(u64),
 }
 
-/// Bytes that are whole and yet no items: written by a broken program.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::storage) struct Malformed;
-
-/// The items in the bytes after a group's header, whose crc has been verified.
-#[derive(Clone)]
-pub(in crate::storage) struct Items<'a> {
-    rest: Fields<'a>,
-    offset: u32,
-}
-
-impl<'a> Items<'a> {
-    pub(super) fn new(bytes: &'a [u8]) -> Self {
-        Self { rest: Fields(bytes), offset: GROUP_HEADER }
-    }
-
-    fn take(&mut self) -> Option<Item> {
-        let len = Fields(self.rest.0.get(4..)?).u32()?;
-        let item = self.rest.bytes(usize::try_from(len).ok()?)?;
-        let parsed = item_at(item, Span { offset: self.offset, len })?;
-        self.offset = self.offset.checked_add(len)?;
-        Some(parsed)
-    }
-}
-
-impl Iterator for Items<'_> {
-    type Item = Result<Item, Malformed>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        if self.rest.0.is_empty() {
-            return None;
-        }
-        let item = self.take();
-        if item.is_none() {
-            self.rest = Fields(&[]);
-        }
-        Some(item.ok_or(Malformed))
-    }
+/// The item whose first bytes these are, at least [`ITEM_HEAD`] where the group has as many, and
+/// its length. `offset` is its distance from the start of its group.
+pub(super) fn item(head: &[u8], offset: u32) -> Option<(u32, Item)> {
+    let len = Fields(head.get(4..)?).u32()?;
+    let known = head.len().min(usize::try_from(len).ok()?);
+    let parsed = item_at(head.get(..known)?, Span { offset, len })?;
+    Some((len, parsed))
 }
 
 fn item_at(item: &[u8], span: Span) -> Option<Item> {
@@ -108,6 +77,8 @@ fn record_head(mut fields: Fields<'_>) -> Option<RecordHead> {
     (kind == RECORD).then_some(RecordHead { oid, tid, data_offset })
 }
 
+/// Bytes of an item that tell all that an [`Item`] has.
+pub(super) const ITEM_HEAD: u32 = 36;
 /// Bytes of a record before the oids that it refers to.
 pub(super) const RECORD_HEAD: usize = 40;
 
@@ -117,12 +88,13 @@ mod tests {
 
     use super::*;
     use crate::storage::journal::build::{GroupBuilder, Piece};
+    use crate::storage::journal::format::GROUP_HEADER;
     use crate::storage::{Commit, Record};
 
     #[test]
     fn items_are_read_as_they_were_built() {
         let (bytes, spans) = sample(b"data".to_vec());
-        let found: Vec<Item> = Items::new(&bytes).collect::<Result<_, _>>().unwrap();
+        let found: Vec<Item> = items(&bytes).into_iter().map(Option::unwrap).collect();
         let record = |number, deleted, span| Item::Record {
             oid: Oid::new(number),
             tid: Tid::new(9),
@@ -162,10 +134,22 @@ mod tests {
         for at in 0..bytes.len() {
             let mut changed = bytes.clone();
             changed[at] ^= 0xff;
-            Items::new(&changed).for_each(drop);
-            Items::new(&bytes[..at]).for_each(drop);
+            items(&changed);
+            items(&bytes[..at]);
         }
-        assert!(Items::new(&[0; 64]).any(|item| item.is_err()));
+        assert_eq!(items(&[0; 64]), [None]);
+    }
+
+    /// All items up to the first that makes no sense.
+    fn items(bytes: &[u8]) -> Vec<Option<Item>> {
+        let (mut found, mut at) = (Vec::new(), 0);
+        while at < bytes.len() && found.last() != Some(&None) {
+            let offset = GROUP_HEADER + u32::try_from(at).unwrap();
+            let item = item(&bytes[at..], offset);
+            at += item.map_or(0, |(len, _)| len as usize);
+            found.push(item.map(|(_, item)| item));
+        }
+        found
     }
 
     fn in_memory(piece: Piece<'_>) -> &[u8] {

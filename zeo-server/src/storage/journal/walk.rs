@@ -1,4 +1,6 @@
 //! Walks through the journal group by group, in the order of its commits.
+//!
+//! Groups are read through a window, so that one of a GiB takes no more memory than one of a MiB.
 
 use std::io;
 use std::sync::Arc;
@@ -8,12 +10,12 @@ use zeo_proto::Tid;
 use super::format::{
     GROUP_HEADER, GroupHeader, Position, SEGMENT_HEADER, SegmentHeader, SegmentStart,
 };
-use super::parse::Items;
+use super::parse::{ITEM_HEAD, Item, item};
 use super::segments::Segments;
 use crate::storage::disk::{Disk, DiskFile};
 
-/// How much is read at once: 1 MiB, or a group if that is longer.
-const WINDOW: u64 = 1 << 20;
+/// How much is read at once: 1 MiB.
+const WINDOW: u32 = 1 << 20;
 
 /// A place in the journal that moves from group to group.
 #[derive(Debug)]
@@ -25,13 +27,30 @@ pub(in crate::storage) struct Walker<'a, D: Disk> {
 }
 
 /// A whole group.
-pub(in crate::storage) struct Group<'a> {
+pub(in crate::storage) struct Group<'a, F> {
     pub(in crate::storage) at: Position,
     pub(in crate::storage) end: Position,
     pub(in crate::storage) tid_before: Tid,
     /// The crc of its items.
     pub(in crate::storage) crc: u32,
-    pub(in crate::storage) items: Items<'a>,
+    pub(in crate::storage) items: Items<'a, F>,
+}
+
+/// The items of a group, whose crc has been verified.
+pub(in crate::storage) struct Items<'a, F> {
+    window: &'a mut Window<F>,
+    group: u32,
+    at: u32,
+    end: u32,
+}
+
+/// An item cannot be had.
+#[derive(Debug)]
+pub(in crate::storage) enum ItemError {
+    /// Its bytes are whole and yet no item: written by a broken program.
+    Malformed,
+    /// Reading it failed.
+    Io(io::Error),
 }
 
 impl<'a, D: Disk> Walker<'a, D> {
@@ -41,17 +60,19 @@ impl<'a, D: Disk> Walker<'a, D> {
     }
 
     /// The next group; `None` where there is none that is whole.
-    pub(in crate::storage) fn next(&mut self) -> io::Result<Option<Group<'_>>> {
+    pub(in crate::storage) fn next(&mut self) -> io::Result<Option<Group<'_, D::File>>> {
         let Some(header) = self.next_header()? else { return Ok(None) };
         let (Some(start), Some(end)) = (header.items_start(), header.end()) else {
             return Ok(None);
         };
-        let items = self.window.bytes(start, header.items_len)?;
-        let whole = |items: &&[u8]| crc32c::crc32c(items) == header.items_crc;
-        let Some(items) = items.filter(whole) else { return Ok(None) };
+        if self.window.crc(start, header.items_len)? != Some(header.items_crc) {
+            return Ok(None);
+        }
         self.at = end;
-        let GroupHeader { at, tid_before, items_crc: crc, .. } = header;
-        Ok(Some(Group { at, end, tid_before, crc, items: Items::new(items) }))
+        let GroupHeader { at, tid_before, items_crc: crc, items_len, .. } = header;
+        let (window, group) = (&mut self.window, at.offset);
+        let items = Items { window, group, at: start, end: start + items_len };
+        Ok(Some(Group { at, end, tid_before, crc, items }))
     }
 
     /// Bytes of the next group, as its header says; 0 where there is none.
@@ -90,6 +111,32 @@ impl<'a, D: Disk> Walker<'a, D> {
     }
 }
 
+impl<F: DiskFile> Items<'_, F> {
+    fn take(&mut self) -> Result<Item, ItemError> {
+        let head = self.window.bytes(self.at, ITEM_HEAD.min(self.end - self.at));
+        let head = head.map_err(ItemError::Io)?.ok_or(ItemError::Malformed)?;
+        let (len, item) = item(head, self.at - self.group).ok_or(ItemError::Malformed)?;
+        let next = self.at.checked_add(len).filter(|&next| next <= self.end);
+        self.at = next.ok_or(ItemError::Malformed)?;
+        Ok(item)
+    }
+}
+
+impl<F: DiskFile> Iterator for Items<'_, F> {
+    type Item = Result<Item, ItemError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.at == self.end {
+            return None;
+        }
+        let item = self.take();
+        if item.is_err() {
+            self.at = self.end;
+        }
+        Some(item)
+    }
+}
+
 /// Reads and decodes the header of a segment.
 pub(super) fn read_start(file: &impl DiskFile) -> io::Result<SegmentStart> {
     let mut bytes = [0; SEGMENT_HEADER as usize];
@@ -99,7 +146,7 @@ pub(super) fn read_start(file: &impl DiskFile) -> io::Result<SegmentStart> {
 
 /// A part of a segment, held in memory.
 #[derive(Debug)]
-struct Window<F> {
+pub(in crate::storage) struct Window<F> {
     segment: u32,
     file: Option<Arc<F>>,
     start: u64,
@@ -121,7 +168,19 @@ impl<F: DiskFile> Window<F> {
         self.file.is_some()
     }
 
-    /// The bytes of the segment there; `None` where the file ends before.
+    /// The crc of bytes of the segment; `None` where the file ends before.
+    fn crc(&mut self, offset: u32, len: u32) -> io::Result<Option<u32>> {
+        let mut crc = 0;
+        for done in (0..len).step_by(WINDOW as usize) {
+            let Some(bytes) = self.bytes(offset + done, WINDOW.min(len - done))? else {
+                return Ok(None);
+            };
+            crc = crc32c::crc32c_append(crc, bytes);
+        }
+        Ok(Some(crc))
+    }
+
+    /// Some bytes of the segment, at most a window; `None` where the file ends before.
     fn bytes(&mut self, offset: u32, len: u32) -> io::Result<Option<&[u8]>> {
         let (offset, len) = (u64::from(offset), u64::from(len));
         if !self.holds(offset, len) && !self.fill(offset, len)? {
@@ -142,7 +201,7 @@ impl<F: DiskFile> Window<F> {
         if left < len {
             return Ok(false);
         }
-        self.bytes.resize(in_memory(left.min(len.max(WINDOW))), 0);
+        self.bytes.resize(in_memory(left.min(len.max(u64::from(WINDOW)))), 0);
         self.start = offset;
         let read = file.read_at(&mut self.bytes, offset);
         self.bytes.truncate(*read.as_ref().unwrap_or(&0));
@@ -153,4 +212,40 @@ impl<F: DiskFile> Window<F> {
 /// A length within a segment, which is below 4 GiB.
 fn in_memory(len: u64) -> usize {
     usize::try_from(len).expect("a segment fits into the address space")
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use zeo_proto::{Oid, Tid};
+
+    use crate::storage::testing::{World, changes, commit, committed, load, new, objects};
+    use crate::storage::{Found, OpenError, Record};
+
+    #[test]
+    fn a_group_that_is_larger_than_the_window_is_read_in_parts() {
+        let (world, at) = large_transaction();
+        let storage = world.open().unwrap();
+        assert_eq!(changes(&storage, Tid::ZERO), objects(1..=5));
+        for oid in 1..=5 {
+            assert!(matches!(load(&storage, oid), Found::Revision(..)));
+        }
+        drop(storage);
+        world.disk.damage("00000002.log", at);
+        assert!(matches!(world.open(), Err(OpenError::Damaged(_))));
+    }
+
+    /// A transaction of several MiB, one behind it, and a place in the middle of the first.
+    fn large_transaction() -> (World, usize) {
+        let world = World::new(1);
+        let storage = world.open().unwrap();
+        let large = |oid, len| {
+            let data = Bytes::from(vec![7; len]);
+            Record::store(Oid::new(oid), Some(Tid::ZERO), data, Some(vec![Oid::ROOT; 3]))
+        };
+        let records = [new(1, "a"), large(2, 3 << 20), large(3, (1 << 20) - 40), new(4, "d")];
+        committed(&storage, commit(1, records));
+        committed(&storage, commit(2, [new(5, "e")]));
+        (world, 2 << 20)
+    }
 }

@@ -8,7 +8,7 @@ use zeo_proto::{Oid, Tid};
 use super::JournalStorage;
 use crate::storage::disk::Disk;
 use crate::storage::index::Index;
-use crate::storage::journal::{Item, Position, START, unreadable, vanished};
+use crate::storage::journal::{Item, ItemError, Position, START, unreadable, vanished};
 use crate::storage::{Changes, Storage, StorageError};
 
 /// How much of the journal is read for one answer: 64 MiB. Beyond, a client is better off with an
@@ -48,7 +48,11 @@ impl<D: Disk, I: Index> JournalStorage<D, I> {
             }
             let group = walker.next().map_err(unreadable(at))?.ok_or_else(|| vanished(at))?;
             for item in group.items {
-                if let ControlFlow::Break(found) = walk.visit(item.map_err(|_| vanished(at))?) {
+                let item = item.map_err(|error| match error {
+                    ItemError::Malformed => vanished(at),
+                    ItemError::Io(error) => unreadable(at)(error),
+                });
+                if let ControlFlow::Break(found) = walk.visit(item?) {
                     return Ok(found);
                 }
             }

@@ -10,10 +10,12 @@ use super::indexing::Indexer;
 use super::overlay::{Overlay, Queued};
 use super::{Committer, JournalStorage, Oids, Settings};
 use crate::storage::OpenError;
-use crate::storage::disk::{Disk, LockError};
+use crate::storage::disk::{Disk, DiskFile, LockError};
 use crate::storage::fences::Fences;
 use crate::storage::index::{Checkpoint, Entry, Index, IndexError};
-use crate::storage::journal::{Appended, Group, Item, Opening, START, damaged, read_failed};
+use crate::storage::journal::{
+    Appended, Group, Item, ItemError, Opening, START, damaged, read_failed,
+};
 
 /// A storage that is being brought up to the end of its journal.
 struct Replay<'a, I> {
@@ -96,7 +98,7 @@ impl<'a, I: Index> Replay<'a, I> {
         }
     }
 
-    fn follow(&mut self, group: Group<'_>) -> Result<(), OpenError> {
+    fn follow<F: DiskFile>(&mut self, group: Group<'_, F>) -> Result<(), OpenError> {
         let after = self.committer.latest.tid;
         let broken = |what: &str| damaged(group.at, after, what.to_owned());
         if group.tid_before != after {
@@ -105,7 +107,11 @@ impl<'a, I: Index> Replay<'a, I> {
         let mut last_tid = after;
         let mut queued = Vec::new();
         for item in group.items {
-            match item.map_err(|_| broken("a group whose items make no sense"))? {
+            let item = item.map_err(|error| match error {
+                ItemError::Malformed => broken("a group whose items make no sense"),
+                ItemError::Io(error) => read_failed(group.at)(error),
+            });
+            match item? {
                 Item::Transaction { tid, id } => {
                     last_tid = tid;
                     queued.push(Queued::Entry(Entry::Outcome(id, tid)));
