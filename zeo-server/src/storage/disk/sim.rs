@@ -4,8 +4,10 @@
 //! [`SimDisk::crash`] goes back to the latter, plus an arbitrary part of what was written since
 //! the last sync, sector by sector: so writes are torn, reordered and half there.
 
+mod faults;
 mod image;
 mod random;
+mod state;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -13,8 +15,9 @@ use std::io::{self, ErrorKind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::{Disk, DiskFile, LockError};
-use image::Image;
+use faults::{Faults, broken, no_power};
 pub use random::Random;
+use state::State;
 
 /// A simulated disk. Clones are the same disk.
 #[derive(Clone)]
@@ -35,28 +38,6 @@ pub struct SimFile {
 pub struct SimLock {
     disk: SimDisk,
     life: u64,
-}
-
-struct State {
-    random: Random,
-    /// Counts crashes; handles of an earlier life are dead.
-    life: u64,
-    locked: bool,
-    names: BTreeMap<String, u64>,
-    durable_names: BTreeMap<String, u64>,
-    inodes: Vec<Image>,
-    /// Files without a name.
-    nameless: BTreeSet<u64>,
-    faults: Faults,
-}
-
-#[derive(Default)]
-struct Faults {
-    power_fails_in: Option<u64>,
-    write_fails_in: Option<u64>,
-    sync_fails_in: Option<u64>,
-    capacity: Option<u64>,
-    ignores_sync: bool,
 }
 
 impl SimDisk {
@@ -87,6 +68,39 @@ impl SimDisk {
         self.state().faults.power_fails_in = Some(operations);
     }
 
+    /// Lets the `changes`-th change to the disk from now (0 is the next) fail, once: a creation or
+    /// removal, a write (half-way), a new length, a sync.
+    pub fn fail_change_in(&self, changes: u64) {
+        self.state().faults.change_fails_in = Some(changes);
+    }
+
+    /// Lets the `reads`-th read from now (0 is the next) fail, once.
+    pub fn fail_read_in(&self, reads: u64) {
+        self.state().faults.read_fails_in = Some(reads);
+    }
+
+    /// Lets the disk be full from the `changes`-th change on (0 is the next), until
+    /// [`SimDisk::set_capacity`].
+    pub fn fill_up_in(&self, changes: u64) {
+        self.state().faults.fills_up_in = Some(changes);
+    }
+
+    /// Whether a failing change or read, a full disk or a power cut was ordered that has not come
+    /// yet.
+    pub fn is_waiting_to_fail(&self) -> bool {
+        self.state().faults.wait()
+    }
+
+    /// Whether the power has not failed since the last crash.
+    pub fn has_power(&self) -> bool {
+        self.state().check_power().is_ok()
+    }
+
+    /// Takes back all failures that were ordered and have not come yet.
+    pub fn forgive(&self) {
+        self.state().faults.clear();
+    }
+
     /// Lets the `writes`-th write from now (0 is the next) fail half-way, once.
     pub fn fail_write_in(&self, writes: u64) {
         self.state().faults.write_fails_in = Some(writes);
@@ -106,6 +120,11 @@ impl SimDisk {
     /// Lets syncs of files do nothing, for ever: to show that a test notices.
     pub fn ignore_syncs(&self) {
         self.state().faults.ignores_sync = true;
+    }
+
+    /// The same for the names of files.
+    pub fn ignore_dir_syncs(&self) {
+        self.state().faults.ignores_sync_dir = true;
     }
 
     /// How many bytes all files have together.
@@ -165,7 +184,7 @@ impl Disk for SimDisk {
         if state.names.contains_key(name) {
             return Err(ErrorKind::AlreadyExists.into());
         }
-        state.spend_power()?;
+        state.change("creation")?;
         let inode = state.new_inode();
         state.names.insert(name.to_owned(), inode);
         state.check_power()?;
@@ -181,7 +200,7 @@ impl Disk for SimDisk {
 
     fn temporary(&self) -> io::Result<SimFile> {
         let mut state = self.state();
-        state.spend_power()?;
+        state.change("creation")?;
         let inode = state.new_inode();
         state.nameless.insert(inode);
         Ok(SimFile { disk: self.clone(), inode, life: state.life, temporary: true })
@@ -189,7 +208,7 @@ impl Disk for SimDisk {
 
     fn remove(&self, name: &str) -> io::Result<()> {
         let mut state = self.state();
-        state.spend_power()?;
+        state.change("removal")?;
         state.names.remove(name).ok_or(ErrorKind::NotFound)?;
         state.check_power()
     }
@@ -202,8 +221,10 @@ impl Disk for SimDisk {
 
     fn sync_dir(&self) -> io::Result<()> {
         let mut state = self.state();
-        state.spend_power()?;
-        state.durable_names = state.names.clone();
+        state.change("sync of the directory")?;
+        if !state.faults.ignores_sync_dir {
+            state.durable_names = state.names.clone();
+        }
         state.check_power()
     }
 }
@@ -225,7 +246,7 @@ impl DiskFile for SimFile {
 
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         let mut state = self.state()?;
-        state.check_power()?;
+        state.faults.check_read()?;
         let live = &state.image(self.inode).live;
         let rest = live.get(in_memory(offset)..).unwrap_or_default();
         let len = rest.len().min(buffer.len());
@@ -236,13 +257,12 @@ impl DiskFile for SimFile {
 
     fn write_at(&self, data: &[u8], offset: u64) -> io::Result<()> {
         let mut state = self.state()?;
-        state.spend_power()?;
-        let fails = count_down(&mut state.faults.write_fails_in);
+        let fails = state.count_change()? || state.faults.write_fails();
         let room = state.room(self.inode, offset);
         let written = data.get(..if fails { data.len() / 2 } else { data.len() }.min(room));
         state.image(self.inode).write(written.unwrap_or(data), in_memory(offset));
         if fails {
-            return Err(io::Error::other("the simulated write fails"));
+            return Err(broken("write"));
         }
         if room < data.len() {
             return Err(ErrorKind::StorageFull.into());
@@ -252,7 +272,7 @@ impl DiskFile for SimFile {
 
     fn set_len(&self, len: u64) -> io::Result<()> {
         let mut state = self.state()?;
-        state.spend_power()?;
+        state.change("change of length")?;
         let extra = len.saturating_sub(state.image(self.inode).live.len() as u64);
         if state.faults.capacity.is_some_and(|capacity| state.used() + extra > capacity) {
             return Err(ErrorKind::StorageFull.into());
@@ -263,10 +283,9 @@ impl DiskFile for SimFile {
 
     fn sync_data(&self) -> io::Result<()> {
         let mut state = self.state()?;
-        state.spend_power()?;
-        if count_down(&mut state.faults.sync_fails_in) {
+        if state.count_change()? || state.faults.sync_fails() {
             state.lose_a_part_for_good(self.inode);
-            return Err(io::Error::other("the simulated sync fails"));
+            return Err(broken("sync"));
         }
         if !state.faults.ignores_sync {
             state.image(self.inode).sync();
@@ -290,103 +309,6 @@ impl Drop for SimLock {
             state.locked = false;
         }
     }
-}
-
-impl State {
-    fn image(&mut self, inode: u64) -> &mut Image {
-        self.inodes.get_mut(in_memory(inode)).expect("inodes are never removed")
-    }
-
-    fn new_inode(&mut self) -> u64 {
-        self.inodes.push(Image::default());
-        self.inodes.len() as u64 - 1
-    }
-
-    /// Gives the room of a nameless file back.
-    fn forget(&mut self, inode: u64) {
-        if self.nameless.remove(&inode) {
-            *self.image(inode) = Image::default();
-        }
-    }
-
-    fn used(&self) -> u64 {
-        let size = |inode: &u64| self.inodes.get(in_memory(*inode)).map_or(0, |i| i.live.len());
-        self.names.values().chain(&self.nameless).map(|inode| size(inode) as u64).sum()
-    }
-
-    /// How many bytes may be written at that place before the disk is full.
-    fn room(&mut self, inode: u64, offset: u64) -> usize {
-        let Some(capacity) = self.faults.capacity else { return usize::MAX };
-        let free = capacity.saturating_sub(self.used());
-        let len = self.image(inode).live.len() as u64;
-        in_memory((len + free).saturating_sub(offset))
-    }
-
-    fn check_power(&self) -> io::Result<()> {
-        if self.faults.power_fails_in == Some(0) { Err(no_power()) } else { Ok(()) }
-    }
-
-    /// Takes the power that one change needs. The change with which the power fails is still
-    /// carried out, but its caller never hears of it.
-    fn spend_power(&mut self) -> io::Result<()> {
-        self.check_power()?;
-        if let Some(left) = &mut self.faults.power_fails_in {
-            *left -= 1;
-        }
-        Ok(())
-    }
-
-    /// What a failed sync leaves: some sectors durable, the others considered clean.
-    fn lose_a_part_for_good(&mut self, inode: u64) {
-        let mut random = self.random.split();
-        let image = self.image(inode);
-        for sector in std::mem::take(&mut image.dirty) {
-            if random.below(2) == 0 {
-                image.sync_sector(sector);
-            }
-        }
-    }
-
-    fn crash(&mut self) {
-        for inode in std::mem::take(&mut self.nameless) {
-            *self.image(inode) = Image::default();
-        }
-        let Self { random, names, durable_names, inodes, faults, .. } = self;
-        for image in inodes {
-            image.crash(random);
-        }
-        *durable_names = surviving_names(random, names, durable_names);
-        names.clone_from(durable_names);
-        let (capacity, ignores_sync) = (faults.capacity, faults.ignores_sync);
-        *faults = Faults { capacity, ignores_sync, ..Faults::default() };
-        self.life += 1;
-        self.locked = false;
-    }
-}
-
-/// The directory after a power cut: of each change that was not synced, either side.
-fn surviving_names(
-    random: &mut Random,
-    live: &BTreeMap<String, u64>,
-    durable: &BTreeMap<String, u64>,
-) -> BTreeMap<String, u64> {
-    let all: BTreeSet<&String> = live.keys().chain(durable.keys()).collect();
-    let pick = |name: &&String| {
-        let side = if random.below(2) == 0 { live } else { durable };
-        side.get(*name).map(|inode| ((*name).clone(), *inode))
-    };
-    all.iter().filter_map(pick).collect()
-}
-
-/// Counts down to a failure; true when it is due, which ends the counting.
-fn count_down(left: &mut Option<u64>) -> bool {
-    let due = *left == Some(0);
-    *left = left.and_then(|left| left.checked_sub(1));
-    due
-}
-
-fn no_power() -> io::Error {
-    io::Error::other("the simulated power is off")
 }
 
 fn in_memory(number: u64) -> usize {

@@ -23,6 +23,7 @@ struct State {
     /// What was inserted since the checkpoint, in order: any suffix may be lost.
     unsure: Vec<Entry>,
     resets: u32,
+    change_fails_in: Option<u64>,
 }
 
 impl MapIndex {
@@ -44,6 +45,21 @@ impl MapIndex {
     /// Loses everything.
     pub fn lose_all(&self) {
         self.state().clear();
+    }
+
+    /// Lets the `changes`-th change from now (0 is the next) fail, once, before it does anything.
+    pub fn fail_change_in(&self, changes: u64) {
+        self.state().change_fails_in = Some(changes);
+    }
+
+    /// Whether a failure that was ordered has not come yet.
+    pub fn is_waiting_to_fail(&self) -> bool {
+        self.state().change_fails_in.is_some()
+    }
+
+    /// Takes that back.
+    pub fn forgive(&self) {
+        self.state().change_fails_in = None;
     }
 
     /// How often the index was made anew.
@@ -80,6 +96,7 @@ impl Index for MapIndex {
 
     fn insert(&self, entry: &Entry) -> Result<(), IndexError> {
         let mut state = self.state();
+        state.count_change()?;
         if state.insert(entry) {
             state.unsure.push(*entry);
         }
@@ -92,6 +109,7 @@ impl Index for MapIndex {
 
     fn write_checkpoint(&self, checkpoint: &Checkpoint) -> Result<(), IndexError> {
         let mut state = self.state();
+        state.count_change()?;
         state.unsure.clear();
         state.checkpoint = Some(*checkpoint);
         Ok(())
@@ -99,17 +117,24 @@ impl Index for MapIndex {
 
     fn reset(&mut self, _reason: &str) -> Result<(), IndexError> {
         let mut state = self.state();
+        state.count_change()?;
         state.clear();
         state.resets += 1;
         Ok(())
     }
 
     fn close(&self) -> Result<(), IndexError> {
-        Ok(())
+        self.state().count_change()
     }
 }
 
 impl State {
+    fn count_change(&mut self) -> Result<(), IndexError> {
+        let due = self.change_fails_in == Some(0);
+        self.change_fails_in = self.change_fails_in.and_then(|left| left.checked_sub(1));
+        if due { Err(IndexError("the simulated index fails".to_owned())) } else { Ok(()) }
+    }
+
     /// False if the entry was there.
     fn insert(&mut self, entry: &Entry) -> bool {
         match *entry {
@@ -128,6 +153,7 @@ impl State {
     }
 
     fn clear(&mut self) {
-        *self = Self { resets: self.resets, ..Self::default() };
+        let &mut Self { resets, change_fails_in, .. } = self;
+        *self = Self { resets, change_fails_in, ..Self::default() };
     }
 }
