@@ -9,6 +9,7 @@
 
 mod crash;
 mod daemon;
+mod large;
 mod lost_answers;
 mod operating;
 mod proxy;
