@@ -112,6 +112,7 @@ impl ServerBuilder {
             reactor.shared_mut().rules = self.rules;
         }
         let addresses = reactor.with(|server, cx| -> Result<_, StartError> {
+            server.started = cx.now();
             for (name, storage) in self.storages {
                 server.serve(cx, name, storage)?;
             }
@@ -221,6 +222,11 @@ impl RunningServer {
     /// Waits until it has stopped, at most that long; whether it has.
     pub fn wait(&self, limit: Duration) -> bool {
         !matches!(self.thread.join(Some(limit)), Err(JoinError::TimedOut))
+    }
+
+    /// Whether its reactor makes a turn within that time, which is what a watchdog wants to know.
+    pub fn responds(&self, limit: Duration) -> bool {
+        self.thread.handle().ask(|_, _| ()).wait_timeout(limit).is_ok()
     }
 
     /// How it ended: an error when its reactor failed or panicked. `Ok` while it runs.

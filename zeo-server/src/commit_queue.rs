@@ -170,6 +170,9 @@ impl Server {
         if tid > self.databases.at(id).published {
             self.publish(cx, id, tid, (caller.conn, writes));
         }
+        if let Some(session) = self.sessions.get_mut(&caller.conn) {
+            session.commits += 1;
+        }
         self.reply(cx, caller, Reply::Finished(tid));
     }
 

@@ -107,6 +107,9 @@ impl Server {
             database: id,
             label: hello.label,
             peer,
+            since: cx.now(),
+            calls: 0,
+            commits: 0,
             read_only: hello.read_only,
             is_paused: false,
             outrun: BTreeSet::new(),
@@ -136,7 +139,7 @@ impl Server {
     /// An operator's question, instead of a handshake. It is not worth a line in the log.
     pub(crate) fn ruok(&mut self, cx: &mut Context<Self>, conn: ConnId) {
         self.introduced(cx, conn);
-        let status = self.status_json();
+        let status = self.status_json(cx.now());
         let mut out = Vec::new();
         if let Err(error) = zeo_proto::write_frame(status.as_bytes(), &mut out) {
             tracing::error!("the status does not fit a frame: {error}");
@@ -147,12 +150,12 @@ impl Server {
     /// The connection is gone.
     pub(crate) fn connection_lost(&mut self, cx: &mut Context<Self>, conn: ConnId, reason: &str) {
         self.introduced(cx, conn);
-        self.end_session(conn, reason);
+        self.end_session(cx, conn, reason);
         self.holds_nothing(cx, conn);
     }
 
     /// Forgets a session: its transactions, its loads, and its place in the audience.
-    pub(crate) fn end_session(&mut self, conn: ConnId, reason: &str) {
+    pub(crate) fn end_session(&mut self, cx: &Context<Self>, conn: ConnId, reason: &str) {
         let Some(session) = self.sessions.remove(&conn) else { return };
         let database = self.databases.at_mut(session.database);
         database.audience.remove(&conn);
@@ -160,8 +163,12 @@ impl Server {
         database.counters.aborts += session.transactions.len() as u64;
         self.buffered_bytes -=
             session.transactions.values().map(OpenTransaction::memory).sum::<u64>();
-        let Session { peer, label, .. } = session;
-        tracing::info!(%conn, peer, label, reason, "session down");
+        let Session { peer, label, calls, commits, .. } = session;
+        let seconds = (cx.now() - session.since).as_secs();
+        let storage = &database.name;
+        tracing::info!(
+            %conn, peer, label, storage, reason, seconds, calls, commits, "session down"
+        );
     }
 }
 

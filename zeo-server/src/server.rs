@@ -34,6 +34,8 @@ pub struct Server {
     pub(crate) limits: Limits,
     pub(crate) rules: Rules,
     pub(crate) phase: Phase,
+    /// When it began to serve.
+    pub(crate) started: Time,
 }
 
 impl Server {
@@ -47,6 +49,7 @@ impl Server {
             limits,
             rules: Rules::default(),
             phase: Phase::Serving,
+            started: Time::default(),
         }
     }
 
@@ -116,6 +119,7 @@ impl Server {
     fn call_begun(&mut self, cx: &mut Context<Self>, conn: ConnId) {
         let Some(session) = self.sessions.get_mut(&conn) else { return };
         session.calls_in_flight += 1;
+        session.calls += 1;
         self.regulate(cx, conn);
     }
 
@@ -174,6 +178,7 @@ impl Server {
     fn broken(&mut self, cx: &mut Context<Self>, conn: ConnId, error: &WireError, farewell: &[u8]) {
         self.introduced(cx, conn);
         tracing::warn!(%conn, peer = peer(cx, conn), "closing: {error}");
+        self.end_session(cx, conn, &error.to_string());
         self.close(cx, conn, farewell);
     }
 
@@ -185,6 +190,7 @@ impl Server {
 
     /// Says goodbye to a session and closes its connection.
     pub(crate) fn dismiss(&mut self, cx: &mut Context<Self>, conn: ConnId, reason: Goodbye) {
+        self.end_session(cx, conn, spoken(&reason));
         send(cx, conn, &ServerMessage::Goodbye(reason), &bytes::Bytes::new());
         self.close(cx, conn, &[]);
     }
@@ -192,7 +198,7 @@ impl Server {
     /// Writes the last bytes and closes; what the connection still brings is not looked at, and
     /// what its session waited for is forgotten.
     pub(crate) fn close(&mut self, cx: &mut Context<Self>, conn: ConnId, last: &[u8]) {
-        self.end_session(conn, "closed by this side");
+        self.end_session(cx, conn, "closed by this side");
         if let Some(transport) = cx.transport(conn) {
             transport.write(last);
             transport.pause_reading();
@@ -202,15 +208,24 @@ impl Server {
 
     /// Ends a session and its connection at once; what it was sent and did not take in is lost.
     pub(crate) fn abort(&mut self, cx: &mut Context<Self>, conn: ConnId, reason: &str) {
-        self.end_session(conn, reason);
+        self.end_session(cx, conn, reason);
         if let Some(transport) = cx.transport(conn) {
             transport.abort();
         }
     }
 
     fn goodbye(&mut self, cx: &mut Context<Self>, conn: ConnId, reason: &Goodbye) {
-        tracing::debug!(%conn, ?reason, "client says goodbye");
+        self.end_session(cx, conn, &format!("the client said goodbye: {}", spoken(reason)));
         self.close(cx, conn, &[]);
+    }
+}
+
+/// Why a side says goodbye, for the log.
+fn spoken(reason: &Goodbye) -> &str {
+    match reason {
+        Goodbye::Closed => "closed in order",
+        Goodbye::Stopping => "stopping",
+        Goodbye::ProtocolError(why) | Goodbye::TookTooLong(why) => why,
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use zeo_proto::{CallId, TxnNumber};
-use zeo_reactor::ConnId;
+use zeo_reactor::{ConnId, Time};
 
 use crate::database::DatabaseId;
 use crate::lane::Lane;
@@ -19,6 +19,12 @@ pub(crate) struct Session {
     pub(crate) label: String,
     /// Where it comes from.
     pub(crate) peer: String,
+    /// Since when it is there.
+    pub(crate) since: Time,
+    /// Calls that it has made.
+    pub(crate) calls: u64,
+    /// Its transactions that were committed.
+    pub(crate) commits: u64,
     /// It said that it will not write.
     pub(crate) read_only: bool,
     /// It is not read, because it has too much under way.

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 use zeo_proto::Reply;
-use zeo_reactor::Context;
+use zeo_reactor::{Context, Time};
 
 use crate::database::Database;
 use crate::server::Server;
@@ -10,21 +10,22 @@ use crate::session::Caller;
 
 impl Server {
     pub(crate) fn status(&mut self, cx: &mut Context<Self>, caller: Caller) {
-        let status = self.status_json();
+        let status = self.status_json(cx.now());
         self.reply_with(cx, caller, Reply::Status, &status.into());
     }
 
-    /// One object a storage, under its name; the keys that ZEO's monitoring knows come first.
-    pub(crate) fn status_json(&self) -> String {
+    /// One object a storage, under its name; the keys that ZEO's monitoring knows come first, those
+    /// of the whole server last. `deploy/OPERATING.md` says what each means.
+    pub(crate) fn status_json(&self, now: Time) -> String {
         let storages: Map<String, Value> = self
             .databases
             .iter()
-            .map(|database| (database.name.clone(), self.database_status(database)))
+            .map(|database| (database.name.clone(), self.database_status(database, now)))
             .collect();
         Value::Object(storages).to_string()
     }
 
-    fn database_status(&self, database: &Database) -> Value {
+    fn database_status(&self, database: &Database, now: Time) -> Value {
         let counters = database.counters;
         json!({
             "connections": database.audience.len(),
@@ -42,8 +43,12 @@ impl Server {
             "hot_bytes": database.hot.bytes(),
             "commit_groups": counters.groups,
             "remembered_oids": database.recent.len(),
+            "sessions": self.sessions.len(),
+            "handshakes": self.greeted.len(),
             "buffered_bytes": self.buffered_bytes,
             "session_bytes": self.memory.total(),
+            "uptime_s": (now - self.started).as_secs(),
+            "version": env!("CARGO_PKG_VERSION"),
         })
     }
 }

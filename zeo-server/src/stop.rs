@@ -73,8 +73,10 @@ impl Server {
         let then = move |server: &mut Self, cx: &mut Context<Self>, result| {
             match result {
                 Ok(Ok(())) => tracing::info!(storage = name, "closed"),
-                Ok(Err(error)) => tracing::error!(storage = name, "closing: {error}"),
-                Err(panicked) => tracing::error!(storage = name, "closing panicked: {panicked}"),
+                Ok(Err(error)) => tracing::error!(storage = name, "closing storage: {error}"),
+                Err(panicked) => {
+                    tracing::error!(storage = name, "closing storage panicked: {panicked}")
+                }
             }
             server.close_next(cx);
         };
