@@ -26,7 +26,12 @@ impl Daemon {
 
     /// Starts it with these options.
     pub(crate) fn start_with(data: &Path, options: &[impl AsRef<OsStr>]) -> Self {
-        let mut child = spawn(data, options);
+        Self::spawn(quiet(data, options))
+    }
+
+    /// Starts it as that command says.
+    pub(crate) fn spawn(mut command: Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut out = BufReader::new(child.stdout.take().unwrap());
         let address = ready_line(&mut out);
         Self { child, out, address }
@@ -39,7 +44,7 @@ impl Daemon {
         moment: Duration,
     ) -> bool {
         let start = Instant::now();
-        let mut child = spawn(data, options);
+        let mut child = quiet(data, options).stdout(Stdio::piped()).spawn().unwrap();
         let mut out = BufReader::new(child.stdout.take().unwrap());
         let (tell, told) = mpsc::sync_channel(1);
         let listen = move || {
@@ -73,6 +78,12 @@ impl Daemon {
         }
     }
 
+    /// Sends it a signal.
+    pub(crate) fn signal(&self, name: &str) {
+        let (signal, pid) = (format!("-{name}"), self.pid().to_string());
+        assert!(Command::new("kill").args([signal, pid]).status().unwrap().success());
+    }
+
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
@@ -84,10 +95,14 @@ impl Daemon {
     }
 
     /// Asks it to stop, and says how it ended, what else it printed, and how long that took.
-    pub(crate) fn terminate(mut self) -> (ExitStatus, String, Duration) {
+    pub(crate) fn terminate(self) -> (ExitStatus, String, Duration) {
+        self.end("TERM")
+    }
+
+    /// The same with another signal.
+    pub(crate) fn end(mut self, signal: &str) -> (ExitStatus, String, Duration) {
         let start = Instant::now();
-        let pid = self.child.id().to_string();
-        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+        self.signal(signal);
         let status = self.child.wait().unwrap();
         let mut rest = String::new();
         self.out.read_to_string(&mut rest).unwrap();
@@ -123,15 +138,25 @@ pub(crate) fn refused(data: &Path, options: &[&str]) -> (Option<i32>, String) {
     (output.status.code(), String::from_utf8(output.stderr).unwrap())
 }
 
-fn spawn(data: &Path, options: &[impl AsRef<OsStr>]) -> Child {
+fn quiet(data: &Path, options: &[impl AsRef<OsStr>]) -> Command {
     let mut command = command(data);
-    command.args(options).args(["--log-level", "warn"]).stdout(Stdio::piped()).spawn().unwrap()
+    command.args(options).args(["--log-level", "warn"]);
+    command
 }
 
-fn command(data: &Path) -> Command {
+/// The daemon with that data directory; it is not told to be quiet.
+pub(crate) fn command(data: &Path) -> Command {
     let mut command = Command::new(program("zeo-server", "zeo-server"));
     command.arg("--data").arg(data);
     command
+}
+
+/// What the daemon does with these options when it is not to serve: its exit code, standard output
+/// and standard error.
+pub(crate) fn ask(options: &[&str]) -> (Option<i32>, String, String) {
+    let output = Command::new(program("zeo-server", "zeo-server")).args(options).output().unwrap();
+    let [out, error] = [output.stdout, output.stderr].map(|text| String::from_utf8(text).unwrap());
+    (output.status.code(), out, error)
 }
 
 /// Where a program of the workspace is, made up to date once per run.

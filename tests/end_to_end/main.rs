@@ -9,7 +9,9 @@
 
 mod crash;
 mod daemon;
+mod deploying;
 mod large;
+mod logging;
 mod lost_answers;
 mod operating;
 mod proxy;

@@ -1,12 +1,13 @@
 //! What an operator sees: ready lines, exit codes, refusals.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;
 
 use zeo_client::Client;
 
-use crate::daemon::{Daemon, refused};
+use crate::daemon::{Daemon, ask, refused};
 
 #[test]
 fn it_says_where_it_listens_and_stops_in_order() {
@@ -34,7 +35,7 @@ fn a_directory_in_use_is_refused_with_its_owner() {
     let dir = tempfile::tempdir().unwrap();
     let daemon = Daemon::start(dir.path(), "127.0.0.1:0");
     let (code, error) = refused(dir.path(), &["--listen", "127.0.0.1:0"]);
-    assert_eq!(code, Some(1));
+    assert_eq!(code, Some(75));
     assert_eq!(error.lines().count(), 1, "{error}");
     assert!(error.contains(&daemon.pid().to_string()), "{error}");
 }
@@ -44,7 +45,7 @@ fn an_address_in_use_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let daemon = Daemon::start(&dir.path().join("a"), "127.0.0.1:0");
     let (code, error) = refused(&dir.path().join("b"), &["--listen", &daemon.address]);
-    assert_eq!(code, Some(1));
+    assert_eq!(code, Some(75));
     assert_eq!(error.lines().count(), 1, "{error}");
     assert!(error.contains(&daemon.address), "{error}");
 }
@@ -61,7 +62,7 @@ fn a_store_of_a_newer_format_is_refused() {
     let checksum = crc32c::crc32c(&bytes[..60]);
     bytes[60..64].copy_from_slice(&checksum.to_be_bytes());
     fs::write(&segment, &bytes).unwrap();
-    let error = refused_store(dir.path());
+    let error = refused_store(dir.path(), DATA);
     assert!(error.contains("00000001.log") && error.contains("format 99"), "{error}");
 }
 
@@ -79,7 +80,7 @@ fn a_damaged_store_is_refused_with_the_place() {
     drop(daemon);
     fs::remove_dir_all(dir.path().join("main/index")).unwrap();
     let segment = damage_first_object(&dir.path().join("main/journal"));
-    let error = refused_store(dir.path());
+    let error = refused_store(dir.path(), DATA);
     assert!(error.contains("damaged") && error.contains(&segment), "{error}");
 }
 
@@ -103,14 +104,14 @@ fn a_data_directory_that_is_none_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("file");
     fs::write(&file, "not a directory").unwrap();
-    let error = refused_store(&file);
+    let error = refused_store(&file, FILE);
     assert!(error.contains(file.to_str().unwrap()), "{error}");
 }
 
-/// What a daemon says, in one line, of a store that it cannot open.
-fn refused_store(data: &Path) -> String {
+/// What a daemon says, in one line, of a store that it cannot open; it ends with that code.
+fn refused_store(data: &Path, expected: i32) -> String {
     let (code, error) = refused(data, &["--listen", "127.0.0.1:0"]);
-    assert_eq!(code, Some(1), "{error}");
+    assert_eq!(code, Some(expected), "{error}");
     let lines: Vec<&str> = error.lines().filter(|line| line.starts_with("zeo-server: ")).collect();
     assert_eq!(lines.len(), 1, "{error}");
     lines[0].to_owned()
@@ -122,9 +123,85 @@ fn a_configuration_that_makes_no_sense_is_refused() {
     let file = dir.path().join("zeo.toml");
     fs::write(&file, "listen = ['127.0.0.1:0']\nstorages = ['main']\n").unwrap();
     let (code, error) = refused(dir.path(), &["--config", file.to_str().unwrap()]);
-    assert_eq!(code, Some(1));
-    assert!(error.contains("storages") && error.contains("`storage`"), "{error}");
+    assert_eq!(code, Some(78));
+    assert!(error.contains("zeo.toml:2: ") && error.contains("`storage`"), "{error}");
     let (code, error) = refused(dir.path(), &["--listen", "nowhere"]);
-    assert_eq!(code, Some(1));
+    assert_eq!(code, Some(78));
     assert!(error.contains("nowhere") && error.contains("unix:PATH"), "{error}");
 }
+
+#[test]
+fn a_checked_configuration_is_printed_and_can_be_read_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("zeo.toml");
+    fs::write(&file, "hot-size = '1024 kib'\n").unwrap();
+    let file = file.to_str().unwrap();
+    let options = ["--check-config", "--storage", "a", "--config", file];
+    let (code, printed, _) = ask(&options);
+    assert_eq!(code, Some(0));
+    assert!(printed.contains("hot-size = \"1MiB\"") && printed.contains("storage = [\"a\"]"));
+    fs::write(file, &printed).unwrap();
+    assert_eq!(ask(&["--check-config", "--config", file]), (Some(0), printed, String::new()));
+}
+
+#[test]
+fn a_health_check_asks_a_running_server() {
+    let dir = tempfile::tempdir().unwrap();
+    let socket = format!("unix:{}", dir.path().join("socket").display());
+    let options = ["--listen", "127.0.0.1:0", "--listen", &socket];
+    let daemon = Daemon::start_with(&dir.path().join("data"), &options);
+    let address = daemon.address.clone();
+    for way in [&["--ruok", &address][..], &["--ruok", &socket], &["--listen", &address, "--ruok"]]
+    {
+        let (code, json, error) = ask(way);
+        assert_eq!((code, error.as_str()), (Some(0), ""), "{way:?}");
+        assert!(json.starts_with('{') && json.contains("\"last-transaction\""), "{json}");
+    }
+    daemon.terminate();
+    let (code, json, error) = ask(&["--ruok", &address]);
+    assert_eq!((code, json.as_str()), (Some(1), ""));
+    assert!(error.contains(&address), "{error}");
+}
+
+#[test]
+fn a_health_check_does_not_wait_for_a_server_that_is_silent() {
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = silent.local_addr().unwrap().to_string();
+    let (code, _, error) = ask(&["--ruok", &address]);
+    assert_eq!(code, Some(1));
+    assert!(error.contains("is not well"), "{error}");
+}
+
+#[test]
+fn files_are_for_those_they_are_meant_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name);
+    let listen = |name: &str| format!("unix:{}", path(name).display());
+    let log = path("log").display().to_string();
+    let private = ["--listen", &listen("private"), "--log-file", &log];
+    let _private = Daemon::start_with(&path("deep/data"), &private);
+    let shared = ["--listen", &listen("shared"), "--socket-mode", "0660"];
+    let _shared = Daemon::start_with(&path("other"), &shared);
+    let mode = |name| fs::metadata(path(name)).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode("deep/data"), 0o700);
+    assert_eq!(mode("private"), 0o600);
+    assert_eq!(mode("shared"), 0o660);
+    assert_eq!(mode("log") & 0o137, 0, "the group may read it, if the umask lets it");
+}
+
+/// As ZEO does it, so that a service manager starts it again.
+#[test]
+fn hung_up_on_it_stops_in_order_and_asks_to_be_started_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let daemon = Daemon::start(&dir.path().join("data"), "127.0.0.1:0");
+    let db = Client::connect(&daemon.url()).unwrap();
+    let oid = db.run(|txn| txn.create("kept")).unwrap();
+    let (status, ..) = daemon.end("HUP");
+    assert_eq!(status.code(), Some(1));
+    let again = Daemon::start(&dir.path().join("data"), "127.0.0.1:0");
+    assert_eq!(Client::connect(&again.url()).unwrap().load(oid).unwrap().data, "kept");
+}
+
+/// Exit codes: the data is of no use; a file could not be used.
+const DATA: i32 = 65;
+const FILE: i32 = 74;

@@ -1,14 +1,16 @@
 //! The daemon's settings: command line over configuration file over defaults, all checked.
 
 use std::net::{SocketAddr, ToSocketAddrs};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use serde::Deserialize;
+use tracing_subscriber::EnvFilter;
 use zeo_reactor::Address;
 use zeo_server::{Limits, storage};
 
 use crate::args::Args;
-use crate::logging::LogFormat;
+use crate::keys::Keys;
+use crate::logging::{LogFormat, LogTarget};
+use crate::trouble::Trouble;
 
 /// What the daemon was told to do.
 #[derive(Debug)]
@@ -17,86 +19,73 @@ pub(crate) struct Settings {
     pub(crate) data: PathBuf,
     /// Where to listen.
     pub(crate) listen: Vec<Address>,
+    /// The mode of the files of Unix sockets.
+    pub(crate) socket_mode: u32,
     /// The storages' names.
     pub(crate) storages: Vec<String>,
-    /// Sizes of the storages' steps.
-    pub(crate) sizes: storage::Settings,
-    /// How to log.
+    /// Where log lines go.
+    pub(crate) log_target: LogTarget,
+    /// How they look.
     pub(crate) log_format: LogFormat,
     /// What to log.
-    pub(crate) log_level: String,
+    pub(crate) log_filter: EnvFilter,
+    /// Sizes of the storages' steps.
+    pub(crate) sizes: storage::Settings,
+    /// Memory for the pages of an index, in bytes.
+    pub(crate) index_cache_bytes: u64,
     /// The bounds.
     pub(crate) limits: Limits,
+    /// All this as a configuration file.
+    pub(crate) text: String,
 }
-
-/// A configuration file; its keys are the options of the command line.
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
-struct File {
-    data: Option<PathBuf>,
-    listen: Vec<String>,
-    storage: Vec<String>,
-    log_format: Option<LogFormat>,
-    log_level: Option<String>,
-    hot_size: Option<u64>,
-    max_sessions: Option<usize>,
-}
-
-/// Something is wrong with what the daemon was told, or with what it found.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub(crate) struct Trouble(pub(crate) String);
 
 impl Settings {
     /// Puts together what was said on the command line and in the file that it names.
     pub(crate) fn gather(args: Args) -> Result<Self, Trouble> {
-        let file = args.config.as_deref().map_or_else(|| Ok(File::default()), read)?;
-        let listen = either(args.listen, file.listen, "127.0.0.1:8100");
-        let storages = either(args.storage, file.storage, "main");
-        check_names(&storages)?;
+        let file = args.config.as_deref().map_or_else(|| Ok(Keys::default()), Keys::read)?;
+        let sizes = if args.small_sizes { storage::Settings::small() } else { <_>::default() };
+        Self::check(file.overridden(args), sizes)
+    }
+
+    fn check(keys: Keys, sizes: storage::Settings) -> Result<Self, Trouble> {
+        check_counts(&keys)?;
+        check_names(&keys.storage)?;
         Ok(Self {
-            data: args.data.or(file.data).unwrap_or_else(|| PathBuf::from("zeo-data")),
-            listen: listen.iter().map(|text| parse_address(text)).collect::<Result<_, _>>()?,
-            storages,
-            sizes: if args.small_sizes { storage::Settings::small() } else { <_>::default() },
-            log_format: args.log_format.or(file.log_format).unwrap_or_default(),
-            log_level: args.log_level.or(file.log_level).unwrap_or_else(|| "info".to_owned()),
-            limits: limits(
-                args.hot_size.or(file.hot_size),
-                args.max_sessions.or(file.max_sessions),
-            ),
+            text: keys.to_toml(),
+            limits: keys.limits(),
+            listen: keys.listen.iter().map(|text| parse_address(text)).collect::<Result<_, _>>()?,
+            data: keys.data,
+            socket_mode: keys.socket_mode.0,
+            storages: keys.storage,
+            log_target: LogTarget::named(keys.log_file),
+            log_format: keys.log_format,
+            log_filter: parse_filter(&keys.log_level)?,
+            sizes,
+            index_cache_bytes: keys.index_cache_size.0,
         })
     }
 }
 
-fn limits(hot_mib: Option<u64>, sessions: Option<usize>) -> Limits {
-    let defaults = Limits::default();
-    Limits {
-        hot_bytes: hot_mib.map_or(defaults.hot_bytes, |mib| mib.saturating_mul(1 << 20)),
-        sessions: sessions.unwrap_or(defaults.sessions),
-        abort_on_panic: true,
-        ..defaults
+fn check_counts(keys: &Keys) -> Result<(), Trouble> {
+    match keys.counts().into_iter().find(|&(_, count)| count == 0) {
+        Some((name, _)) => Err(Trouble::configuration(format!("{name} is 0: it must be more"))),
+        None => Ok(()),
     }
 }
 
-fn read(path: &Path) -> Result<File, Trouble> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|error| Trouble(format!("cannot read {}: {error}", path.display())))?;
-    toml::from_str(&text).map_err(|error| Trouble(format!("{}: {error}", path.display())))
-}
-
-fn either(first: Vec<String>, second: Vec<String>, default: &str) -> Vec<String> {
-    [first, second]
-        .into_iter()
-        .find(|list| !list.is_empty())
-        .unwrap_or_else(|| vec![default.to_owned()])
+fn parse_filter(level: &str) -> Result<EnvFilter, Trouble> {
+    EnvFilter::try_new(level)
+        .map_err(|error| Trouble::configuration(format!("log level {level:?}: {error}")))
 }
 
 fn check_names(names: &[String]) -> Result<(), Trouble> {
+    if names.is_empty() {
+        return Err(Trouble::configuration("no storage is named"));
+    }
     for (place, name) in names.iter().enumerate() {
         check_name(name)?;
         if names.iter().take(place).any(|other| other == name) {
-            return Err(Trouble(format!("storage {name:?} is named twice")));
+            return Err(Trouble::configuration(format!("storage {name:?} is named twice")));
         }
     }
     Ok(())
@@ -106,16 +95,18 @@ fn check_names(names: &[String]) -> Result<(), Trouble> {
 fn check_name(name: &str) -> Result<(), Trouble> {
     let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
     if name.is_empty() || name.len() > 64 || name.starts_with('.') || !name.chars().all(fits) {
-        return Err(Trouble(format!(
+        return Err(Trouble::configuration(format!(
             "storage name {name:?}: 1 to 64 letters, digits, '_', '-' and '.', not beginning with '.'"
         )));
     }
     Ok(())
 }
 
-fn parse_address(text: &str) -> Result<Address, Trouble> {
+/// An address as it is written in `--listen`.
+pub(crate) fn parse_address(text: &str) -> Result<Address, Trouble> {
     let wrong = |why: String| {
-        Trouble(format!("listen address {text:?}: {why}; give HOST:PORT, PORT or unix:PATH"))
+        let form = "give HOST:PORT, PORT or unix:PATH";
+        Trouble::configuration(format!("address {text:?}: {why}; {form}"))
     };
     if let Some(path) = text.strip_prefix("unix:") {
         return Ok(Address::Unix(path.into()));
@@ -139,28 +130,29 @@ mod tests {
         assert_eq!(settings.data, PathBuf::from("zeo-data"));
         assert_eq!(settings.listen, ["127.0.0.1:8100".parse().unwrap()]);
         assert_eq!(settings.storages, ["main"]);
+        assert_eq!(settings.socket_mode, 0o600);
     }
 
     #[test]
     fn the_command_line_wins_over_the_file() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("zeo.toml");
-        std::fs::write(&file, "data = 'a'\nlisten = ['unix:/s']\nlog-format = 'json'\n").unwrap();
+        std::fs::write(&file, "data = 'a'\nlisten = ['unix:/s']\nhot-size = '1MiB'\n").unwrap();
         let args = ["zeo-server", "--config", file.to_str().unwrap(), "--data", "b"];
         let settings = Settings::gather(Args::parse_from(args)).unwrap();
         assert_eq!(settings.data, PathBuf::from("b"));
         assert_eq!(settings.listen, [Address::Unix("/s".into())]);
-        assert_eq!(settings.log_format, LogFormat::Json);
+        assert_eq!(settings.limits.hot_bytes, 1 << 20);
     }
 
     #[test]
-    fn an_unknown_key_is_refused_with_the_known_ones() {
+    fn an_unknown_key_is_refused_with_its_file() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("zeo.toml");
         std::fs::write(&file, "lissten = ['unix:/s']\n").unwrap();
         let args = ["zeo-server", "--config", file.to_str().unwrap()];
         let text = Settings::gather(Args::parse_from(args)).unwrap_err().to_string();
-        assert!(text.contains("lissten") && text.contains("`listen`"), "{text}");
+        assert!(text.contains("zeo.toml:1: ") && text.contains("`listen`"), "{text}");
     }
 
     #[test]
@@ -177,5 +169,12 @@ mod tests {
         let args = ["zeo-server", "--storage", "a", "--storage", "b", "--storage", "a"];
         let text = Settings::gather(Args::parse_from(args)).unwrap_err().to_string();
         assert!(text.contains("\"a\" is named twice"), "{text}");
+    }
+
+    #[test]
+    fn a_bound_that_lets_nothing_through_is_refused() {
+        let args = ["zeo-server", "--max-sessions", "0"];
+        let text = Settings::gather(Args::parse_from(args)).unwrap_err().to_string();
+        assert!(text.contains("max-sessions is 0"), "{text}");
     }
 }

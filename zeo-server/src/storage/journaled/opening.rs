@@ -148,7 +148,7 @@ impl<'a, I: Index> Replay<'a, I> {
     fn report_progress(&self, before: u32) {
         let Checkpoint { end, tid, .. } = self.committer.latest;
         if end.segment != before {
-            tracing::info!(segment = before, %tid, "read this far in the journal");
+            tracing::info!(target: "zeo_server::progress", segment = before, %tid, "read this far in the journal");
         }
     }
 }
