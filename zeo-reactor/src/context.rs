@@ -3,8 +3,8 @@
 use std::{collections::VecDeque, fmt, io, sync::Arc, time::Duration};
 
 use crate::{
-    Address, ConnId, Factory, Handle, JobPanicked, StageConfig, StageFull, StageId, Time, TimerId,
-    Transport,
+    Address, ConnId, Factory, Handle, Hold, JobPanicked, Phase, StageConfig, StageFull, StageId,
+    SystemEvent, Time, TimerId, Transport, TriggerId,
     arena::{Arena, Key},
     driver::{Driver, ListenerToken, StreamToken},
     handle::{Call, Mailbox},
@@ -46,7 +46,22 @@ pub struct Context<S> {
     pub(crate) reading: Vec<ConnId>,
     pub(crate) accepting: Vec<Key>,
     pub(crate) busy: bool,
-    pub(crate) stopping: bool,
+    pub(crate) started: bool,
+    pub(crate) stopping: Stopping,
+    pub(crate) shutdown_limit: Duration,
+}
+
+/// How far a reactor is on its way to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stopping {
+    No,
+    /// It was asked to.
+    Asked,
+    /// The triggers before the shutdown have run; it goes on when nothing holds it back, or when
+    /// that has taken too long.
+    Held,
+    /// Nothing can hold it back any more.
+    Begun,
 }
 
 /// One connection, made or being made.
@@ -75,6 +90,7 @@ pub(crate) struct Conn {
 pub(crate) enum Limit {
     Conn(ConnId),
     Accept(Key),
+    Shutdown,
 }
 
 impl<S: 'static> Context<S> {
@@ -218,9 +234,10 @@ impl<S: 'static> Context<S> {
         Ok(())
     }
 
-    /// How many more jobs a stage takes. None when the reactor is stopping.
+    /// How many more jobs a stage takes. None when the reactor is stopping and nothing holds that
+    /// back any more.
     pub fn stage_room(&self, stage: StageId) -> usize {
-        let open = self.stages.get(stage.0).filter(|_| !self.stopping);
+        let open = self.stages.get(stage.0).filter(|_| self.stopping != Stopping::Begun);
         open.map_or(0, Stage::room)
     }
 
@@ -239,10 +256,41 @@ impl<S: 'static> Context<S> {
         self.busy = busy;
     }
 
-    /// Stops the reactor at the end of this turn: every connection is lost with
-    /// [`LostReason::Stopped`](crate::LostReason::Stopped), and what is still queued is dropped.
+    /// Stops the reactor at the end of this turn, or as soon as nothing [holds](crate::Hold) it
+    /// back: every connection is lost with [`LostReason::Stopped`](crate::LostReason::Stopped), and
+    /// what is still queued is dropped.
     pub fn stop(&mut self) {
-        self.stopping = true;
+        if self.stopping == Stopping::No {
+            self.stopping = Stopping::Asked;
+        }
+    }
+
+    /// Runs `f` once when the reactor next starts or shuts down. A trigger for a phase that is over
+    /// waits for the next time.
+    pub fn add_trigger(
+        &mut self,
+        event: SystemEvent,
+        phase: Phase,
+        f: impl FnOnce(&mut S, &mut Self) + Send + 'static,
+    ) -> TriggerId {
+        self.mailbox.triggers.add(event, phase, Box::new(f))
+    }
+
+    /// Forgets a trigger. `false` when it has run or was removed.
+    pub fn remove_trigger(&mut self, trigger: TriggerId) -> bool {
+        self.mailbox.triggers.remove(trigger)
+    }
+
+    /// Holds a shutdown back, this one or a later one, until the hold is dropped or the limit has
+    /// passed: for a trigger *before* it whose work takes more than its own turn. Too late in a
+    /// trigger *during* or *after* it.
+    pub fn hold_shutdown(&self) -> Hold {
+        self.mailbox.holds.hold()
+    }
+
+    /// Sets how long a shutdown may be held back (by default 10 s); then it goes on.
+    pub fn set_shutdown_limit(&mut self, limit: Duration) {
+        self.shutdown_limit = limit;
     }
 
     pub(crate) fn new(driver: impl Driver + 'static, mailbox: Arc<Mailbox<S>>) -> Self {
@@ -266,7 +314,9 @@ impl<S: 'static> Context<S> {
             reading: Vec::new(),
             accepting: Vec::new(),
             busy: false,
-            stopping: false,
+            started: false,
+            stopping: Stopping::No,
+            shutdown_limit: SHUTDOWN_LIMIT_DEFAULT,
         }
     }
 
@@ -321,7 +371,16 @@ impl<S: 'static> Context<S> {
             && self.touched.is_empty()
             && self.reading.is_empty()
             && self.accepting.is_empty();
-        !idle || self.stopping
+        !idle || self.stopping == Stopping::Asked || self.may_shut_down()
+    }
+
+    /// Whether a shutdown that was held back need not be any more.
+    pub(crate) fn may_shut_down(&self) -> bool {
+        match self.stopping {
+            Stopping::No | Stopping::Asked => false,
+            Stopping::Held => self.mailbox.holds.are_none(),
+            Stopping::Begun => true,
+        }
     }
 
     pub(crate) fn next_deadline(&self) -> Option<Time> {
@@ -375,3 +434,4 @@ pub(crate) const fn token(id: ConnId) -> StreamToken {
 }
 
 const CONNECT_LIMIT_DEFAULT: Duration = Duration::from_secs(10);
+const SHUTDOWN_LIMIT_DEFAULT: Duration = Duration::from_secs(10);

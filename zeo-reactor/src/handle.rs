@@ -13,7 +13,12 @@ use std::{
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
 
-use crate::{Context, Deferred, DeferredSender, Executor, deferred::deferred_by, signal::Signal};
+use crate::{
+    Context, Deferred, DeferredSender, Executor, Phase, SystemEvent, TriggerId,
+    deferred::deferred_by,
+    signal::Signal,
+    triggers::{Holds, Triggers},
+};
 
 /// Something to run on a reactor's thread.
 pub(crate) type Call<S> = Box<dyn FnOnce(&mut S, &mut Context<S>) + Send>;
@@ -60,8 +65,24 @@ impl<S> Handle<S> {
         deferred_by(Arc::clone(&self.mailbox.signal))
     }
 
-    /// Stops the reactor at the end of a coming turn; what was queued before still runs. Does
-    /// nothing when it has stopped.
+    /// Runs `f` once when the reactor next starts or shuts down; also before its first start, and
+    /// also when it is running. A trigger for a phase that is over waits for the next time.
+    pub fn add_trigger(
+        &self,
+        event: SystemEvent,
+        phase: Phase,
+        f: impl FnOnce(&mut S, &mut Context<S>) + Send + 'static,
+    ) -> TriggerId {
+        self.mailbox.triggers.add(event, phase, Box::new(f))
+    }
+
+    /// Forgets a trigger. `false` when it has run or was removed.
+    pub fn remove_trigger(&self, trigger: TriggerId) -> bool {
+        self.mailbox.triggers.remove(trigger)
+    }
+
+    /// Stops the reactor at the end of a coming turn, when nothing [holds](crate::Hold) it back;
+    /// what was queued before still runs. Does nothing when it has stopped.
     pub fn stop(&self) {
         self.mailbox.stop_requested.store(true, SeqCst);
         self.mailbox.signal.notify();
@@ -111,6 +132,8 @@ pub(crate) struct Mailbox<S> {
     calls: AtomicUsize,
     pub(crate) signal: Arc<Signal>,
     pub(crate) stop_requested: AtomicBool,
+    pub(crate) triggers: Triggers<S>,
+    pub(crate) holds: Arc<Holds>,
 }
 
 enum Letter<S> {
@@ -121,11 +144,14 @@ enum Letter<S> {
 impl<S> Mailbox<S> {
     pub(crate) fn new(signal: Signal) -> Self {
         let (sender, receiver) = unbounded();
+        let signal = Arc::new(signal);
         Self {
+            triggers: Triggers::new(),
+            holds: Arc::new(Holds::new(Arc::clone(&signal))),
             sender,
             receiver,
             calls: AtomicUsize::new(0),
-            signal: Arc::new(signal),
+            signal,
             stop_requested: AtomicBool::new(false),
         }
     }

@@ -110,6 +110,7 @@ mod thread;
 mod time;
 mod timers;
 mod transport;
+mod triggers;
 
 #[cfg(feature = "sim")]
 pub use driver::sim;
@@ -127,4 +128,5 @@ pub use {
     time::Time,
     timers::TimerId,
     transport::{ConnId, LostReason, Transport},
+    triggers::{Hold, Phase, SystemEvent, TriggerId},
 };

@@ -100,6 +100,7 @@ impl<S: 'static> Reactor<S> {
             match limit {
                 Limit::Accept(listener) => self.accept(listener),
                 Limit::Conn(id) => self.conn_limit(id),
+                Limit::Shutdown => self.shutdown_overdue(),
             }
         }
         worked

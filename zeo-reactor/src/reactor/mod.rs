@@ -7,7 +7,7 @@ use std::{
 };
 
 use crate::{
-    Context, Handle, Time,
+    Context, Handle, Phase, SystemEvent, Time,
     blocking::Running,
     driver::{Driver, Ready},
     handle::Mailbox,
@@ -22,7 +22,7 @@ mod wait;
 
 /// An event loop and the state `S` that its callbacks share.
 ///
-/// A turn: wait; take the time once; run the calls that were queued before the turn; run due
+/// A turn: wait; take the time once; the first time, fire the triggers of startup; run the calls that were queued before the turn; run due
 /// timers; act on input; start connects; flush what was written, and end what is to be ended. Work
 /// made in a turn runs in the next one.
 ///
@@ -97,13 +97,14 @@ impl<S: 'static> Reactor<S> {
         let _running = Running::enter(&self.cx.mailbox.signal, self.private);
         self.wait(wait)?;
         self.cx.now = self.cx.driver.now();
-        self.cx.stopping |= self.cx.mailbox.stop_requested.load(SeqCst);
+        if self.cx.mailbox.stop_requested.load(SeqCst) {
+            self.cx.stop();
+        }
+        self.start_up();
         // What is recorded from here on is for the next turn.
         let mark = self.cx.timers.mark();
         let worked = [self.run_calls(), self.run_timers(mark), self.input(), self.flush()];
-        if self.cx.stopping {
-            self.stop();
-        }
+        self.shut_down();
         Ok(self.report(worked.contains(&true)))
     }
 
@@ -153,6 +154,20 @@ impl<S: 'static> Reactor<S> {
         &mut self.shared
     }
 
+    fn start_up(&mut self) {
+        if !mem::replace(&mut self.cx.started, true) {
+            for phase in [Phase::Before, Phase::During, Phase::After] {
+                self.fire(SystemEvent::Startup, phase);
+            }
+        }
+    }
+
+    fn fire(&mut self, event: SystemEvent, phase: Phase) {
+        while let Some(call) = self.cx.mailbox.triggers.take(event, phase) {
+            call(&mut self.shared, &mut self.cx);
+        }
+    }
+
     fn report(&self, worked: bool) -> TurnReport {
         let (next_deadline, stopped) = (self.next_deadline(), self.is_stopped());
         TurnReport { worked, next_deadline, stopped }
@@ -199,6 +214,7 @@ impl<S: 'static> Reactor<S> {
 impl<S: 'static> Drop for Reactor<S> {
     fn drop(&mut self) {
         self.cx.mailbox.close();
+        self.cx.mailbox.triggers.close();
         self.end_stages();
     }
 }

@@ -3,19 +3,44 @@
 use std::{io, mem};
 
 use super::Reactor;
-use crate::{ConnId, LostReason};
+use crate::{
+    ConnId, LostReason, Phase, SystemEvent,
+    context::{Limit, Stopping},
+};
 
 impl<S: 'static> Reactor<S> {
+    /// Takes the next step of a shutdown, if one was asked for: the triggers before it; then, once
+    /// nothing holds it back, those during it, the stop, and those after it.
+    pub(super) fn shut_down(&mut self) {
+        if self.cx.stopping == Stopping::Asked {
+            self.cx.stopping = Stopping::Held;
+            self.cx.limits.add(self.cx.now + self.cx.shutdown_limit, Limit::Shutdown);
+            self.fire(SystemEvent::Shutdown, Phase::Before);
+        }
+        if self.cx.may_shut_down() {
+            self.cx.stopping = Stopping::Begun;
+            self.fire(SystemEvent::Shutdown, Phase::During);
+            self.stop();
+        }
+    }
+
+    /// What holds the shutdown back has had its time.
+    pub(super) fn shutdown_overdue(&mut self) {
+        tracing::warn!("shutting down, although something still holds that back");
+        self.cx.stopping = Stopping::Begun;
+    }
+
     /// In this order: listeners close; connections are flushed once and lost; connects in progress
-    /// fail; stages end, after the jobs that have begun; what is queued is dropped, and what waits
-    /// for it fails.
-    pub(super) fn stop(&mut self) {
+    /// fail; stages end, after the jobs that have begun; the triggers after the shutdown run; what
+    /// is queued is dropped, and what waits for it fails.
+    fn stop(&mut self) {
         self.close_listeners();
         self.lose_all();
         self.end_stages();
+        self.fire(SystemEvent::Shutdown, Phase::After);
         self.cx.mailbox.close();
         self.forget_all();
-        self.cx.stopping = false;
+        (self.cx.started, self.cx.stopping) = (false, Stopping::No);
     }
 
     /// Shuts every stage's pool down; results that have not been delivered are dropped.

@@ -10,4 +10,5 @@ mod simulation;
 mod stages;
 mod stopping;
 mod threads;
+mod triggers;
 mod turns;

@@ -4,7 +4,8 @@ use std::{thread, time::Duration};
 
 use crossbeam_channel::bounded;
 use zeo_reactor::{
-    CallError, Deferred, LostReason, MioDriver, Reactor, StageConfig, StageFull, WaitError,
+    CallError, Deferred, LostReason, MioDriver, Phase, Reactor, StageConfig, StageFull,
+    SystemEvent, WaitError,
 };
 
 use crate::kit::{Log, Mio, Place, Recorder, Seen, in_both_places, join, on_transport};
@@ -143,6 +144,8 @@ fn a_stop_waits_for_the_running_job_and_drops_its_result() {
         cx.call_soon(move |_, cx| {
             cx.stop();
             drop(held);
+        });
+        cx.add_trigger(SystemEvent::Shutdown, Phase::During, move |_, cx| {
             assert_eq!(cx.defer_to_stage(stage, || (), |_, _, _| ()), Err(StageFull));
         });
     });
