@@ -118,7 +118,7 @@ impl Scene {
     /// Kills the daemon a few times at any moment of its start or shortly after it, some of them
     /// with an index that has to be built from nothing, and then starts it.
     fn start_after_failed_starts(&mut self) -> Daemon {
-        let usual = self.report.restarts.iter().max().copied().unwrap_or(FIRST_START);
+        let usual = self.report.median_restart().unwrap_or(FIRST_START);
         for _ in 0..=self.random.below(3) {
             self.maybe_lose_the_index();
             let permille = u32::try_from(self.random.below(1_300)).unwrap();

@@ -40,13 +40,17 @@ impl Report {
         ));
     }
 
+    pub(super) fn median_restart(&self) -> Option<Duration> {
+        let mut restarts = self.restarts.clone();
+        restarts.sort();
+        restarts.get(restarts.len() / 2).copied()
+    }
+
     pub(super) fn print_sums(&self, title: &str) {
         let Tally { acknowledged, found_committed, found_lost, conflicts, aborted, loads } =
             self.tally;
-        let mut restarts = self.restarts.clone();
-        restarts.sort();
-        let median = restarts.get(restarts.len() / 2).copied().unwrap_or_default();
-        let longest = restarts.last().copied().unwrap_or_default();
+        let median = self.median_restart().unwrap_or_default();
+        let longest = self.restarts.iter().max().copied().unwrap_or_default();
         print(&format!(
             "{title}: {} rounds\n\
              \x20 commits acknowledged   {acknowledged}\n\

@@ -14,7 +14,7 @@ use crate::storage::journal::Position;
 #[derive(Debug, Clone, Default)]
 pub struct MapIndex(Arc<Mutex<State>>);
 
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 struct State {
     revisions: BTreeMap<(Oid, Tid), Place>,
     outcomes: BTreeMap<TxnId, Tid>,
@@ -60,6 +60,12 @@ impl MapIndex {
     /// Takes that back.
     pub fn forgive(&self) {
         self.state().change_fails_in = None;
+    }
+
+    /// Another index that holds the same.
+    #[must_use]
+    pub fn copy(&self) -> Self {
+        Self(Arc::new(Mutex::new(self.state().clone())))
     }
 
     /// How often the index was made anew.

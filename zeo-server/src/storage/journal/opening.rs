@@ -11,6 +11,7 @@ use super::format::{
     FORMAT_VERSION, GROUP_HEADER, GroupHeader, Position, SEGMENT_HEADER, SegmentHeader,
     SegmentStart,
 };
+use super::parse::Item;
 use super::scan::{first_beyond, is_zero_from, rewrite, wipe};
 use super::segments::{Segments, cannot, shown};
 use super::walk::{Walker, read_start};
@@ -38,9 +39,10 @@ impl<D: Disk> Opening<D> {
         segment_bytes: u32,
     ) -> Result<Self, OpenError> {
         let segments = Segments::open(disk).map_err(cannot("open", 1))?;
-        let uuid = known_uuid(&segments)?.unwrap_or(new_uuid);
+        let known = known_uuid(&segments)?;
+        let uuid = known.unwrap_or(new_uuid);
         let mut opening = Self { segments, uuid, segment_bytes };
-        if !opening.begins()? {
+        if known.is_none() || !opening.begins()? {
             opening.check_unfinished()?;
             opening.uuid = new_uuid;
             opening.create().map_err(cannot("create", 1))?;
@@ -56,16 +58,47 @@ impl<D: Disk> Opening<D> {
     pub(in crate::storage) fn reaches(&self, checkpoint: &Checkpoint) -> Result<bool, OpenError> {
         let at = checkpoint.last_group;
         let Some(file) = self.segments.file(at.segment) else { return Ok(false) };
-        let mut bytes = [0; GROUP_HEADER as usize];
-        let read = file.read_at(&mut bytes, u64::from(at.offset));
-        read.map_err(cannot("read", at.segment))?;
-        let header = GroupHeader::decode(&bytes, self.uuid);
+        let header = read_group_header(file.as_ref(), at, self.uuid);
+        let header = header.map_err(cannot("read", at.segment))?;
         Ok(checkpoint.identity.uuid == self.uuid
             && header.is_some_and(|header| {
-                header.at == at
-                    && header.end() == Some(checkpoint.end)
+                header.end() == Some(checkpoint.end)
                     && header.items_crc == checkpoint.last_group_crc
             }))
+    }
+
+    /// Refuses if there is something at the end of a checkpoint that is no group any more: it was
+    /// durable, and would be taken for a torn tail. Where there is nothing, or another group, an
+    /// older journal was put back.
+    pub(in crate::storage) fn check_covered(
+        &self,
+        checkpoint: &Checkpoint,
+    ) -> Result<(), OpenError> {
+        let at = checkpoint.last_group;
+        let Some(file) = self.segments.file(at.segment) else { return Ok(()) };
+        let broken = cannot("read", at.segment);
+        let from = u64::from(at.offset);
+        let group = read_group_header(file.as_ref(), at, self.uuid).map_err(&broken)?;
+        if group.is_some() || is_zero_from(file.as_ref(), from).map_err(&broken)? {
+            return Ok(());
+        }
+        let what = "a group that the index knows is broken; if an older journal was put back on \
+                    purpose, delete the index";
+        Err(damaged(at, self.last_tid_before(at)?, what.to_owned()))
+    }
+
+    /// The last transaction before a place, or before the first damage.
+    fn last_tid_before(&self, place: Position) -> Result<Tid, OpenError> {
+        let mut walker = self.walk(START);
+        let mut last_tid = Tid::ZERO;
+        while let Some(group) = walker.next().map_err(read_failed(place))? {
+            let tids = group.items.filter_map(|item| match item {
+                Ok(Item::Transaction { tid, .. }) => Some(tid),
+                _ => None,
+            });
+            last_tid = tids.last().unwrap_or(last_tid);
+        }
+        Ok(last_tid)
     }
 
     /// Walks from the end of a group.
@@ -89,8 +122,10 @@ impl<D: Disk> Opening<D> {
         if let Some(proof) = first_beyond(&self.segments, self.uuid, end).map_err(&broken)? {
             let (file, offset) = (shown(proof.segment), proof.offset);
             let what = format!("broken, though {file} at byte {offset} was written after it");
-            return Err(damaged(end, last_tid, what));
+            let place = self.walk(end).next_place().map_err(&broken)?;
+            return Err(damaged(place, last_tid, what));
         }
+        self.heal_headers(end.segment)?;
         let file = self.segments.file(end.segment).expect("the last group was read from it");
         let start = if last_group.offset == SEGMENT_HEADER { 0 } else { last_group.offset };
         rewrite(file.as_ref(), u64::from(start), u64::from(end.offset)).map_err(&broken)?;
@@ -101,6 +136,32 @@ impl<D: Disk> Opening<D> {
         let tail = Tail::new(file, end, prepared);
         let prepared = Prepared::new(self.segment_bytes, end.segment, ready);
         Ok(Journal::new(self.segments, self.uuid, tail, prepared))
+    }
+
+    /// Writes damaged headers of segments anew, up to the last segment: what is in them is known
+    /// from the first group after them.
+    fn heal_headers(&self, last: u32) -> Result<(), OpenError> {
+        for segment in self.segments.numbers().into_iter().filter(|&number| number <= last) {
+            let broken = cannot("recover", segment);
+            let file = self.segments.file(segment).expect("it was listed");
+            if read_start(file.as_ref()).map_err(&broken)? != SegmentStart::Invalid {
+                continue;
+            }
+            let at = Position { segment, offset: SEGMENT_HEADER };
+            let group = read_group_header(file.as_ref(), at, self.uuid).map_err(&broken)?;
+            let Some(group) = group else { continue };
+            tracing::error!(file = shown(segment), "its header was damaged and is written anew");
+            let header = self.segment_header(segment, &group);
+            file.write_at(&header.encode(), 0).map_err(&broken)?;
+            file.sync_data().map_err(&broken)?;
+        }
+        Ok(())
+    }
+
+    /// The header of a segment that begins with that group.
+    fn segment_header(&self, segment: u32, group: &GroupHeader) -> SegmentHeader {
+        let before = if segment == START.segment { Position::default() } else { group.durable };
+        SegmentHeader { segment, uuid: self.uuid, before, tid_before: group.tid_before }
     }
 
     /// Removes the files after the last segment, but for one that is prepared to be the next.
@@ -125,11 +186,8 @@ impl<D: Disk> Opening<D> {
 
     /// Whether the first group, which is written when a journal is made, is whole.
     fn begins(&self) -> Result<bool, OpenError> {
-        let Some(file) = self.segments.file(START.segment) else { return Ok(false) };
-        let broken = cannot("read", START.segment);
-        let start = read_start(file.as_ref()).map_err(&broken)?;
-        let valid = matches!(start, SegmentStart::Valid(_));
-        Ok(valid && self.walk(START).next().map_err(&broken)?.is_some())
+        let mut walker = self.walk(START);
+        Ok(walker.next().map_err(cannot("read", START.segment))?.is_some())
     }
 
     /// Refuses unless all there is can be what a making left that did not come to its end.
@@ -151,16 +209,25 @@ impl<D: Disk> Opening<D> {
             self.segments.remove(number)?;
         }
         let file = self.segments.create(START.segment)?;
-        let (before, tid_before) = (Position::default(), Tid::ZERO);
-        let header = SegmentHeader { segment: 1, uuid: self.uuid, before, tid_before };
-        file.write_at(&header.encode(), 0)?;
         let (header, mut group) = first_group();
+        file.write_at(&self.segment_header(START.segment, &header).encode(), 0)?;
         group.seal(&header.encode(self.uuid));
         group.write(file.as_ref(), START.offset).map_err(CopyError::into_inner)?;
         file.sync_data()?;
         self.segments.insert(START.segment, file);
         Ok(())
     }
+}
+
+/// The header of the group at that place, if there is one.
+fn read_group_header(
+    file: &impl DiskFile,
+    at: Position,
+    uuid: [u8; 16],
+) -> std::io::Result<Option<GroupHeader>> {
+    let mut bytes = [0; GROUP_HEADER as usize];
+    file.read_at(&mut bytes, u64::from(at.offset))?;
+    Ok(GroupHeader::decode(&bytes, uuid).filter(|header| header.at == at))
 }
 
 /// The group that every journal begins with.

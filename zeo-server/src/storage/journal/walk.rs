@@ -85,11 +85,24 @@ impl<'a, D: Disk> Walker<'a, D> {
         if let Some(header) = self.header_at(self.at)? {
             return Ok(Some(header));
         }
-        if !self.next_segment_begins_here()? {
-            return Ok(None);
+        match self.next_segment()? {
+            // The group says itself what a damaged segment header cannot say any more.
+            Some((segment, SegmentStart::Invalid)) => self.header_at(first_group_of(segment)),
+            Some((segment, SegmentStart::Valid(header))) if header.before == self.at => {
+                self.header_at(first_group_of(segment))
+            }
+            Some((_, SegmentStart::Valid(_) | SegmentStart::Newer(_))) | None => Ok(None),
         }
-        let Some(segment) = self.at.segment.checked_add(1) else { return Ok(None) };
-        self.header_at(Position { segment, offset: SEGMENT_HEADER })
+    }
+
+    /// Where the next group must be if there is one: in the next segment if that says so.
+    pub(super) fn next_place(&self) -> io::Result<Position> {
+        Ok(match self.next_segment()? {
+            Some((segment, SegmentStart::Valid(header))) if header.before == self.at => {
+                first_group_of(segment)
+            }
+            _ => self.at,
+        })
     }
 
     fn header_at(&mut self, at: Position) -> io::Result<Option<GroupHeader>> {
@@ -101,13 +114,10 @@ impl<'a, D: Disk> Walker<'a, D> {
         Ok(header.filter(|header| header.at == at && header.durable == self.at))
     }
 
-    fn next_segment_begins_here(&self) -> io::Result<bool> {
-        let next = self.at.segment.checked_add(1);
-        let Some(file) = next.and_then(|number| self.segments.file(number)) else {
-            return Ok(false);
-        };
-        let start = read_start(file.as_ref())?;
-        Ok(matches!(start, SegmentStart::Valid(header) if header.before == self.at))
+    fn next_segment(&self) -> io::Result<Option<(u32, SegmentStart)>> {
+        let number = self.at.segment.checked_add(1);
+        let file = number.and_then(|number| Some((number, self.segments.file(number)?)));
+        file.map(|(number, file)| Ok((number, read_start(file.as_ref())?))).transpose()
     }
 }
 
@@ -135,6 +145,11 @@ impl<F: DiskFile> Iterator for Items<'_, F> {
         }
         Some(item)
     }
+}
+
+/// Where the first group of a segment is.
+fn first_group_of(segment: u32) -> Position {
+    Position { segment, offset: SEGMENT_HEADER }
 }
 
 /// Reads and decodes the header of a segment.

@@ -164,7 +164,10 @@ fn usable_checkpoint<D: Disk, I: Index>(
         Ok(Some(checkpoint)) if checkpoint.identity.uuid != opening.uuid() => {
             "it is that of another storage".to_owned()
         }
-        Ok(Some(_)) => "its position is not in the journal".to_owned(),
+        Ok(Some(checkpoint)) => {
+            opening.check_covered(&checkpoint)?;
+            "its position is not in the journal".to_owned()
+        }
         Err(error) => error.to_string(),
     };
     index.reset(&reason)?;

@@ -1,5 +1,7 @@
 //! Torn tails, damage, and files that do not belong together.
 
+mod every_byte;
+
 use zeo_proto::{Oid, Outcome, Tid};
 
 use super::disk::Disk;
