@@ -104,6 +104,7 @@ mod output;
 mod protocol;
 mod random;
 mod reactor;
+mod reconnect;
 mod signal;
 mod stage;
 mod thread;
@@ -123,6 +124,7 @@ pub use {
     handle::{CallError, Handle},
     protocol::{Factory, Protocol},
     reactor::{Reactor, TurnReport},
+    reconnect::{BackOff, Reconnector},
     stage::{JobPanicked, StageConfig, StageFull, StageId},
     thread::{JoinError, NotRunning, ReactorThread, StartError},
     time::Time,

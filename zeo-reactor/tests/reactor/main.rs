@@ -6,6 +6,7 @@ mod connections;
 mod deferreds;
 mod fairness;
 mod kit;
+mod reconnecting;
 mod simulation;
 mod stages;
 mod stopping;
