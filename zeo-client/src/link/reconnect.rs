@@ -1,20 +1,19 @@
-//! The connection's life: attempts, back-off, patience, and the end.
+//! The connection's life: handshake, loss, patience, and the end.
 //!
-//! The addresses are tried in turn, and after each round the client waits: 50 ms at first, twice as
-//! long each time up to 5 s, less a random half so that many clients do not return together. How
-//! long callers wait meanwhile is another matter: after `wait_timeout` without a connection their
-//! calls fail, and so do new ones, until there is a connection again.
+//! The reactor lets it come back, with growing pauses between the rounds of all addresses. How long
+//! callers wait meanwhile is another matter: after `wait_timeout` without a connection their calls
+//! fail, and so do new ones, until there is a connection again.
 
 use std::time::Duration;
 
 use zeo_proto::{ClientMessage, Goodbye, Hello, Identity, Refusal, RefusalReason};
-use zeo_reactor::{Address, ConnId, DeferredSender, LostReason, TimerId};
+use zeo_reactor::{Address, BackOff, ConnId, DeferredSender, LostReason, Reconnector, TimerId};
 
 use crate::error::{CallError, ConnectError, OtherDatabase};
 use crate::shared::Counters;
 
 use super::connection::Connector;
-use super::{Cx, Phase, State, fraction};
+use super::{Cx, Phase, State};
 
 /// Where the server is, and what to say to it.
 #[derive(Debug)]
@@ -36,11 +35,11 @@ pub(super) struct Connecting {
     server: Server,
     /// The database that this client belongs to, once it was connected.
     known: Option<Identity>,
-    /// Attempts since the last good connection.
-    attempts: usize,
+    /// What lets the connection come back.
+    reconnector: Option<Reconnector>,
     /// Why the last attempt failed.
     trouble: String,
-    /// What ends the back-off, or a handshake that takes too long.
+    /// What ends a handshake that takes too long.
     timer: Option<TimerId>,
     /// What ends the patience of those who wait.
     patience: Option<TimerId>,
@@ -54,7 +53,7 @@ impl Connecting {
         Self {
             server,
             known: None,
-            attempts: 0,
+            reconnector: None,
             trouble: "no answer".to_owned(),
             timer: None,
             patience: None,
@@ -89,15 +88,7 @@ impl Connecting {
 
     /// Whether all addresses have been tried since the last pause.
     fn is_round_over(&self) -> bool {
-        self.attempts.is_multiple_of(self.server.addresses.len().max(1))
-    }
-
-    fn pause(&self, random: u64) -> Duration {
-        let rounds = self.attempts / self.server.addresses.len().max(1);
-        let doublings = u32::try_from(rounds.saturating_sub(1)).unwrap_or(u32::MAX);
-        let whole = PAUSE_MIN.saturating_mul(2_u32.saturating_pow(doublings)).min(PAUSE_MAX);
-        let half = whole / 2;
-        half + half.mul_f64(fraction(random))
+        self.reconnector.as_ref().is_none_or(Reconnector::is_round_over)
     }
 }
 
@@ -106,7 +97,9 @@ impl State {
     pub(crate) fn connect(&mut self, cx: &mut Cx, waiter: Option<ConnectSender>) {
         self.connecting.waiter = waiter;
         self.lose_patience(cx);
-        self.attempt(cx);
+        let addresses = self.connecting.server.addresses.clone();
+        let reconnector = cx.reconnect(addresses, BackOff::default(), Connector);
+        self.connecting.reconnector = Some(reconnector);
     }
 
     /// What to say to the server; nothing when no connection is wanted any more.
@@ -118,15 +111,6 @@ impl State {
         hello.known = self.connecting.known;
         hello.last_tid = hello.known.map(|_| self.shared.last_tid());
         Some(hello)
-    }
-
-    fn attempt(&mut self, cx: &mut Cx) {
-        let addresses = &self.connecting.server.addresses;
-        let turn = self.connecting.attempts % addresses.len().max(1);
-        self.connecting.attempts += 1;
-        if let Some(address) = addresses.get(turn) {
-            cx.connect(address, Connector);
-        }
     }
 
     pub(super) fn connection_made(&mut self, cx: &mut Cx, conn: ConnId) {
@@ -144,7 +128,9 @@ impl State {
     /// The connection is verified: sends what waits.
     pub(super) fn ready(&mut self, cx: &mut Cx, conn: ConnId) {
         self.phase = Phase::Ready(conn);
-        self.connecting.attempts = 0;
+        if let Some(reconnector) = &self.connecting.reconnector {
+            reconnector.is_good();
+        }
         self.connecting.away = false;
         self.stop_timer(cx);
         self.stop_patience(cx);
@@ -200,7 +186,7 @@ impl State {
 
     pub(super) fn connection_failed(&mut self, cx: &mut Cx, why: &str) {
         why.clone_into(&mut self.connecting.trouble);
-        self.try_again(cx);
+        self.count_round(cx);
     }
 
     pub(super) fn connection_lost(&mut self, cx: &mut Cx, why: &LostReason) {
@@ -220,7 +206,7 @@ impl State {
         why.clone_into(&mut self.connecting.trouble);
         self.disconnect(cx);
         self.lose_patience(cx);
-        self.try_again(cx);
+        self.count_round(cx);
     }
 
     fn disconnect(&mut self, cx: &mut Cx) {
@@ -232,19 +218,11 @@ impl State {
         self.commits_lost();
     }
 
-    /// The next address at once, or the next round after a pause.
-    fn try_again(&mut self, cx: &mut Cx) {
+    /// Who has no patience at all waits for one round of all addresses.
+    fn count_round(&mut self, cx: &mut Cx) {
         if self.connecting.wait_timeout().is_zero() && self.connecting.is_round_over() {
             self.patience_lost(cx);
         }
-        if matches!(self.phase, Phase::Ended) {
-            return;
-        }
-        if self.connecting.attempts > 0 && !self.connecting.is_round_over() {
-            return self.attempt(cx);
-        }
-        let pause = self.connecting.pause(cx.random());
-        self.set_timer(cx, pause, Self::attempt);
     }
 
     /// From now on, callers wait for a connection no longer than `wait_timeout`.
@@ -274,6 +252,9 @@ impl State {
         self.disconnect(cx);
         self.stop_patience(cx);
         self.phase = Phase::Ended;
+        if let Some(reconnector) = &self.connecting.reconnector {
+            reconnector.stop();
+        }
         if let Some(waiter) = self.connecting.waiter.take() {
             waiter.send(Err(why.clone().into()));
         }
@@ -310,8 +291,6 @@ impl State {
     }
 }
 
-const PAUSE_MIN: Duration = Duration::from_millis(50);
-const PAUSE_MAX: Duration = Duration::from_secs(5);
 /// How long a server may take from the connection to its welcome.
 const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
 /// Bytes of output to which it must fall before more of a large transaction is written.
