@@ -93,7 +93,8 @@ impl Spin {
         Self { limit: SPIN_MAX, skipped: 0 }
     }
 
-    /// Asks `done` again and again, and lets other threads run in between. `false` when that was in
+    /// Lets other threads run and asks `done`, again and again. Others come first: with whoever is
+    /// to bring the result on the same CPU, looking is in vain until then. `false` when all was in
     /// vain, or was not tried.
     pub(crate) fn until(&mut self, mut done: impl FnMut() -> bool) -> bool {
         let limit = if has_many_cpus() { self.next() } else { Duration::ZERO };
@@ -101,7 +102,7 @@ impl Spin {
             return false;
         }
         let start = monotonic();
-        let mut paid = done();
+        let mut paid = false;
         while !paid && monotonic().duration_since(start) < limit {
             thread::yield_now();
             paid = done();

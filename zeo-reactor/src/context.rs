@@ -1,6 +1,6 @@
 //! The reactor as it is lent to callbacks: what they may ask of it, and what it remembers to do.
 
-use std::{collections::VecDeque, fmt, io, sync::Arc, time::Duration};
+use std::{collections::VecDeque, fmt, io, mem, sync::Arc, time::Duration};
 
 use crate::{
     Address, ConnId, Factory, Handle, Hold, JobPanicked, Phase, StageConfig, StageFull, StageId,
@@ -46,6 +46,8 @@ pub struct Context<S> {
     pub(crate) reading: Vec<ConnId>,
     pub(crate) accepting: Vec<Key>,
     pub(crate) busy: bool,
+    /// Something may follow on what was done since the last sleep.
+    pub(crate) lingering: bool,
     pub(crate) started: bool,
     pub(crate) stopping: Stopping,
     pub(crate) shutdown_limit: Duration,
@@ -246,14 +248,23 @@ impl<S: 'static> Context<S> {
         Handle::new(Arc::clone(&self.mailbox))
     }
 
-    /// Says whether something is expected within microseconds: an answer in flight.
+    /// Says whether something is expected within microseconds: an answer in flight. Off by default.
     ///
-    /// While it is, and once more after the last answer, because the next call may follow at once,
-    /// the reactor polls for up to 50 µs before it sleeps. That saves the cost of being woken. It
-    /// gives that up for a while where it does not pay, and does not try with one CPU. Off by
-    /// default.
+    /// While it is, the reactor polls for up to 50 µs before it sleeps, which saves the cost of being
+    /// woken; and once more when it is over, as [`linger`](Self::linger) says. It gives that up for a
+    /// while where it does not pay, and does not try with one CPU.
     pub fn set_busy(&mut self, busy: bool) {
+        self.lingering |= self.busy && !busy;
         self.busy = busy;
+    }
+
+    /// Says that something may follow at once on what was done in this turn: whoever got an answer
+    /// often asks for the next thing.
+    ///
+    /// Before its next sleep, and only that one, the reactor polls as [`set_busy`](Self::set_busy)
+    /// has it poll.
+    pub fn linger(&mut self) {
+        self.lingering = true;
     }
 
     /// Stops the reactor at the end of this turn, or as soon as nothing [holds](crate::Hold) it
@@ -314,6 +325,7 @@ impl<S: 'static> Context<S> {
             reading: Vec::new(),
             accepting: Vec::new(),
             busy: false,
+            lingering: false,
             started: false,
             stopping: Stopping::No,
             shutdown_limit: SHUTDOWN_LIMIT_DEFAULT,
@@ -348,7 +360,7 @@ impl<S: 'static> Context<S> {
     pub(crate) fn limit_conn(&mut self, id: ConnId, limit: Option<Duration>) {
         let timer = limit.map(|limit| self.limits.add(self.now + limit, Limit::Conn(id)));
         if let Some(conn) = self.conns.get_mut(id.0)
-            && let Some(old) = std::mem::replace(&mut conn.limit, timer)
+            && let Some(old) = mem::replace(&mut conn.limit, timer)
         {
             self.limits.cancel(old);
         }
@@ -390,6 +402,12 @@ impl<S: 'static> Context<S> {
 
     fn add_kind<F: Factory<S>>(&mut self, factory: F) -> KindId {
         self.kinds.add(Box::new(Kind::new(factory)))
+    }
+
+    /// Whether an answer is expected before the next sleep, and whether something may follow on what
+    /// was done; that counts once.
+    pub(crate) fn expected(&mut self) -> (bool, bool) {
+        (self.busy, mem::take(&mut self.lingering))
     }
 
     fn job_done(&mut self, stage: StageId) {

@@ -123,10 +123,11 @@ impl Server {
         self.regulate(cx, conn);
     }
 
-    /// A call of the session got its last answer.
+    /// A call of the session got its last answer, and its peer may have the next one ready.
     pub(crate) fn call_ended(&mut self, cx: &mut Context<Self>, conn: ConnId) {
         let Some(session) = self.sessions.get_mut(&conn) else { return };
         session.calls_in_flight = session.calls_in_flight.saturating_sub(1);
+        cx.linger();
         if session.is_paused {
             self.regulate(cx, conn);
         }

@@ -1,6 +1,6 @@
 //! The start of a turn: the reactor polls for a moment where something is expected, and else sleeps.
 
-use std::{io, mem, sync::Arc, time::Duration};
+use std::{io, sync::Arc, time::Duration};
 
 use super::Reactor;
 use crate::{Context, blocking::Spin, driver::Ready, signal::Signal};
@@ -10,34 +10,34 @@ use crate::{Context, blocking::Spin, driver::Ready, signal::Signal};
 pub(super) struct Polling {
     /// For an answer in flight.
     for_answer: Spin,
-    /// For the next call, right after the last answer: who asks for one thing after the other asks
-    /// again at once.
+    /// For the next call, right after an answer: who asks for one thing after the other asks again
+    /// at once.
     for_call: Spin,
-    was_busy: bool,
 }
 
 impl Polling {
     pub(super) const fn new() -> Self {
-        Self { for_answer: Spin::new(), for_call: Spin::new(), was_busy: false }
+        Self { for_answer: Spin::new(), for_call: Spin::new() }
     }
 
     /// How to poll before this sleep, if anything is expected.
-    fn spin(&mut self, busy: bool) -> Option<&mut Spin> {
-        match (mem::replace(&mut self.was_busy, busy), busy) {
-            (_, true) => Some(&mut self.for_answer),
-            (true, false) => Some(&mut self.for_call),
+    fn spin(&mut self, busy: bool, lingering: bool) -> Option<&mut Spin> {
+        match (busy, lingering) {
+            (true, _) => Some(&mut self.for_answer),
+            (false, true) => Some(&mut self.for_call),
             (false, false) => None,
         }
     }
 
     /// Whether there was something to do before it was time to sleep.
-    fn poll<S>(
+    fn poll<S: 'static>(
         &mut self,
         cx: &mut Context<S>,
         signal: &Signal,
         ready: &mut Vec<Ready>,
     ) -> io::Result<bool> {
-        let Some(spin) = self.spin(cx.busy) else { return Ok(false) };
+        let (busy, lingering) = cx.expected();
+        let Some(spin) = self.spin(busy, lingering) else { return Ok(false) };
         let mut result = Ok(());
         let paid = spin.until(|| {
             result = cx.driver.wait(Some(Duration::ZERO), ready);
@@ -72,12 +72,28 @@ fn until_due<S: 'static>(cx: &Context<S>, limit: Option<Duration>) -> Option<Dur
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crate::{MioDriver, Reactor};
 
     #[test]
     fn it_polls_while_something_is_expected_and_once_after() {
-        let mut polling = Polling::new();
-        let polls = [false, true, true, false, false].map(|busy| polling.spin(busy).is_some());
+        let mut reactor = Reactor::new(MioDriver::new().unwrap(), ());
+        let polls = [None, Some(true), None, Some(false), None].map(|busy| {
+            reactor.with(|(), cx| busy.into_iter().for_each(|busy| cx.set_busy(busy)));
+            polls(&mut reactor)
+        });
         assert_eq!(polls, [false, true, true, true, false]);
+    }
+
+    #[test]
+    fn it_polls_once_where_something_may_follow() {
+        let mut reactor = Reactor::new(MioDriver::new().unwrap(), ());
+        reactor.with(|(), cx| cx.linger());
+        assert_eq!([polls(&mut reactor), polls(&mut reactor)], [true, false]);
+    }
+
+    /// Whether the reactor would poll before its next sleep.
+    fn polls(reactor: &mut Reactor<()>) -> bool {
+        let (busy, lingering) = reactor.cx.expected();
+        reactor.polling.spin(busy, lingering).is_some()
     }
 }
