@@ -9,10 +9,4 @@
 
 mod crash;
 mod daemon;
-mod deploying;
-mod large;
-mod logging;
-mod lost_answers;
-mod operating;
-mod proxy;
-mod two_processes;
+mod hostile;

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use zeo_proto::{Failure, Oid, OutcomeQuery, Reply, Tid};
+use zeo_proto::{Failure, Oid, Outcome, OutcomeQuery, Reply, Tid};
 use zeo_reactor::{ConnId, Context, JobPanicked};
 
 use crate::database::{Database, DatabaseId, begin_job};
@@ -64,6 +64,9 @@ impl Server {
         let Some(id) = self.database_of(caller.conn) else { return };
         if self.is_stopping() {
             return self.fail(cx, caller, Failure::Stopping);
+        }
+        if self.sessions.get(&caller.conn).is_some_and(|session| session.fenced >= MAX_FENCED) {
+            return self.fail(cx, caller, Failure::Busy);
         }
         self.enqueue(cx, id, Operation::Outcome(query), Waiter::Outcome(caller));
     }
@@ -151,6 +154,9 @@ impl Server {
             }
             (Waiter::Oids(_), Err(refused)) => self.not_reserved(cx, id, &refused),
             (Waiter::Outcome(caller), Ok(Applied::Outcome(outcome))) => {
+                if let Some(session) = self.sessions.get_mut(&caller.conn) {
+                    session.fenced += usize::from(outcome == Outcome::NotCommitted);
+                }
                 self.reply(cx, caller, Reply::Outcome(outcome));
             }
             (Waiter::Outcome(caller), Err(refused)) => self.refused(cx, id, caller, refused),
@@ -276,3 +282,8 @@ fn replace_hot(database: &mut Database, tid: Tid, writes: BTreeMap<Oid, Option<B
         }
     }
 }
+
+/// Transactions that a session may have fenced; then it is told `Busy`. A client asks once for each
+/// commit whose answer was lost, and a connection carries 256 at once. All fences together have a
+/// bound as well, beyond which the oldest are kept through a floor that others may meet.
+const MAX_FENCED: usize = 1_024;

@@ -114,6 +114,7 @@ impl Server {
             is_paused: false,
             outrun: BTreeSet::new(),
             is_catching_up: false,
+            fenced: 0,
             calls_in_flight: 0,
             lane: Lane::default(),
             transactions: BTreeMap::new(),

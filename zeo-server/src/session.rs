@@ -33,6 +33,8 @@ pub(crate) struct Session {
     pub(crate) outrun: BTreeSet<TxnNumber>,
     /// A look-up of what it has missed is under way.
     pub(crate) is_catching_up: bool,
+    /// Transactions that it was told are not committed, and never will be.
+    pub(crate) fenced: usize,
     /// Calls that have no answer yet.
     pub(crate) calls_in_flight: usize,
     /// Loads on their way.
