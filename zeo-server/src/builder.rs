@@ -38,6 +38,9 @@ pub enum StartError {
         /// Why not.
         source: io::Error,
     },
+    /// The limits would not let it serve anybody.
+    #[error("limits: {0}")]
+    Limits(String),
     /// Two storages have one name, or there is none.
     #[error("{0}")]
     Storages(String),
@@ -105,6 +108,9 @@ impl ServerBuilder {
         if names.is_empty() || names.windows(2).any(|pair| matches!(pair, [a, b] if a == b)) {
             let text = format!("a server needs storages of different names, not {names:?}");
             return Err(StartError::Storages(text));
+        }
+        if let Some(trouble) = self.limits.trouble() {
+            return Err(StartError::Limits(trouble));
         }
         let mut reactor = Reactor::new(driver, Server::new(self.limits)).private();
         #[cfg(feature = "sim")]

@@ -52,6 +52,40 @@ pub struct Limits {
     pub abort_on_panic: bool,
 }
 
+impl Limits {
+    /// What is wrong with them, if anything: with some of nothing a server would wait for ever.
+    pub(crate) fn trouble(&self) -> Option<String> {
+        let counts = [
+            ("sessions", self.sessions),
+            ("handshakes", self.handshakes),
+            ("calls_in_flight", self.calls_in_flight),
+            ("open_transactions", self.open_transactions),
+            ("transaction_objects", self.transaction_objects),
+            ("group_operations", self.group_operations),
+            ("load_threads", self.load_threads),
+            ("catch_up_oids", self.catch_up_oids),
+        ];
+        if let Some((name, _)) = counts.into_iter().find(|&(_, count)| count == 0) {
+            return Some(format!("{name} is 0"));
+        }
+        let least = [
+            ("output_bytes", self.output_bytes as u64, LEAST_OUTPUT),
+            ("session_bytes", self.session_bytes as u64, LEAST_OUTPUT),
+            ("group_bytes", self.group_bytes, 1),
+            ("transaction_bytes", self.transaction_bytes, 1),
+            ("buffered_bytes", self.buffered_bytes, 1),
+        ];
+        if let Some((name, bytes, least)) = least.into_iter().find(|(_, bytes, least)| bytes < least)
+        {
+            return Some(format!("{name} is {bytes}, less than {least}"));
+        }
+        if self.load_threads > MOST_THREADS {
+            return Some(format!("load_threads is {}, more than {MOST_THREADS}", self.load_threads));
+        }
+        self.handshake.is_zero().then(|| "handshake is 0 s".to_owned())
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self {
@@ -74,6 +108,36 @@ impl Default for Limits {
             catch_up_oids: 1 << 20,
             stop: Duration::from_secs(4),
             abort_on_panic: false,
+        }
+    }
+}
+
+/// What one session must be able to hold: the output at which its loads wait, and as much again.
+const LEAST_OUTPUT: u64 = 1 << 20;
+const MOST_THREADS: usize = 1_024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_make_sense() {
+        assert_eq!(Limits::default().trouble(), None);
+    }
+
+    /// Without a thread for loads every load waited for ever.
+    #[test]
+    fn limits_of_nothing_are_refused() {
+        let defaults = Limits::default();
+        for limits in [
+            Limits { load_threads: 0, ..defaults.clone() },
+            Limits { load_threads: 1 << 20, ..defaults.clone() },
+            Limits { calls_in_flight: 0, ..defaults.clone() },
+            Limits { group_bytes: 0, ..defaults.clone() },
+            Limits { output_bytes: 1_000, ..defaults.clone() },
+            Limits { handshake: Duration::ZERO, ..defaults.clone() },
+        ] {
+            assert!(limits.trouble().is_some(), "{limits:?}");
         }
     }
 }

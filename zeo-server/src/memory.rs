@@ -26,8 +26,9 @@ pub(crate) struct Memory {
     total: usize,
     /// Not read until there is room again.
     held_back: BTreeSet<ConnId>,
-    /// Closes the largest if there is none in time.
-    patience: Option<TimerId>,
+    /// Looks after them; and how often it has since they are any.
+    looking: Option<TimerId>,
+    looks: u32,
 }
 
 /// What a connection holds memory for.
@@ -151,13 +152,14 @@ impl Server {
             return;
         }
         self.regulate(cx, conn);
-        if self.memory.patience.is_none() {
-            self.memory.patience = Some(cx.call_later(PATIENCE, Self::lose_patience));
+        if self.memory.looking.is_none() {
+            self.memory.looks = 0;
+            self.memory.looking = Some(cx.call_later(LOOK_AGAIN, Self::look_after_held_back));
         }
     }
 
     fn read_on(&mut self, cx: &mut Context<Self>) {
-        if let Some(timer) = self.memory.patience.take() {
+        if let Some(timer) = self.memory.looking.take() {
             cx.cancel(timer);
         }
         for conn in core::mem::take(&mut self.memory.held_back) {
@@ -165,9 +167,23 @@ impl Server {
         }
     }
 
-    fn lose_patience(&mut self, cx: &mut Context<Self>) {
-        self.memory.patience = Some(cx.call_later(PATIENCE, Self::lose_patience));
-        self.close_largest(cx);
+    /// Reads on who holds no more than the others by now. When that has not helped for long, the
+    /// largest goes.
+    fn look_after_held_back(&mut self, cx: &mut Context<Self>) {
+        self.memory.looking = Some(cx.call_later(LOOK_AGAIN, Self::look_after_held_back));
+        self.memory.looks += 1;
+        let held_back = self.memory.held_back.iter().copied();
+        let eased: Vec<_> = held_back.filter(|&conn| !self.memory.is_above_mean(conn)).collect();
+        for conn in eased {
+            self.memory.held_back.remove(&conn);
+            self.regulate(cx, conn);
+        }
+        if self.memory.held_back.is_empty() {
+            return self.read_on(cx);
+        }
+        if self.memory.looks.is_multiple_of(LOOKS) {
+            self.close_largest(cx);
+        }
     }
 
     /// Closes the connection that holds most; whether there is one. What it holds counts no more,
@@ -195,5 +211,7 @@ fn sum(parts: &Parts) -> usize {
 
 /// What is counted at once; less than that in one part is not counted.
 pub(crate) const HELD_STEP: usize = 8 << 10;
-/// How long those that are held back may keep what they hold.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How often those that are held back are looked after, and after how many times without room the
+/// largest goes: 10 s.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+const LOOKS: u32 = 10;

@@ -4,10 +4,10 @@
 //! tests know: the 99th percentile of a client's cold loads, and of its durable commits, alone and
 //! beside such a peer. A peer burns the CPU of the machine that it shares with the server and the
 //! client; so the same is measured with the peer at a *second* daemon, which says how much of it is
-//! the machine's share. The three take turns, round by round, and the samples of all rounds count.
+//! the machine's share. The three take turns, round by round; a figure is the median of its rounds.
 //!
-//! `-- --quick` takes fewer and shorter rounds; any other word chooses the kinds with it in their
-//! name.
+//! `-- --quick` takes fewer and shorter rounds, `--dir=PATH` says where the daemons keep their data;
+//! any other word chooses the kinds with it in their name.
 #![expect(
     clippy::unwrap_used,
     clippy::panic,
@@ -41,12 +41,13 @@ use wire::{Wire, begin, calls, store, vote};
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let plan = if arguments.iter().any(|argument| argument == "--quick") {
-        Plan { rounds: 2, slice: Duration::from_millis(150) }
+        Plan { rounds: 3, slice: Duration::from_millis(100) }
     } else {
-        Plan { rounds: 5, slice: Duration::from_millis(300) }
+        Plan { rounds: 7, slice: Duration::from_millis(300) }
     };
     let names: Vec<_> = arguments.iter().filter(|name| !name.starts_with('-')).collect();
-    let (ours, other) = (Served::start(), Served::start());
+    let dir = arguments.iter().find_map(|argument| argument.strip_prefix("--dir=")).unwrap_or(".");
+    let (ours, other) = (Served::start(dir), Served::start(dir));
     println!("| a peer that | load, p99 alone | beside | at another server | commit, p99 alone | beside | at another server |");
     println!("|---|---|---|---|---|---|---|");
     for kind in &KINDS {
@@ -64,21 +65,21 @@ struct Plan {
 }
 
 fn measure(plan: Plan, kind: &Kind, ours: &Served, other: &Served) {
-    let [mut alone, mut beside, mut elsewhere] = [(); 3].map(|()| Samples::default());
+    let [mut alone, mut beside, mut elsewhere] = [(); 3].map(|()| Rounds::default());
     for _ in 0..plan.rounds {
         alone.take(plan, ours);
         under_attack(kind, ours, || beside.take(plan, ours));
         under_attack(kind, other, || elsewhere.take(plan, ours));
     }
-    let loads = [&alone, &beside, &elsewhere].map(|samples| p99(&samples.loads));
-    let commits = [&alone, &beside, &elsewhere].map(|samples| p99(&samples.commits));
-    println!("| {} {} {}", kind.name, columns(loads), columns(commits));
+    let loads = [&alone, &beside, &elsewhere].map(|rounds| middle(&rounds.loads));
+    let commits = [&alone, &beside, &elsewhere].map(|rounds| middle(&rounds.commits));
+    println!("| {} {} {} |", kind.name, columns(loads), columns(commits));
 }
 
 /// The figures in microseconds, and how many times the first the others are.
 fn columns([alone, beside, elsewhere]: [f64; 3]) -> String {
     let (b, e) = (beside / alone, elsewhere / alone);
-    format!("| {alone:.0} µs | {beside:.0} µs ({b:.1}) | {elsewhere:.0} µs ({e:.1}) |")
+    format!("| {alone:.0} µs | {beside:.0} µs ({b:.1}) | {elsewhere:.0} µs ({e:.1})")
 }
 
 fn under_attack(kind: &Kind, served: &Served, f: impl FnOnce()) {
@@ -94,46 +95,49 @@ fn under_attack(kind: &Kind, served: &Served, f: impl FnOnce()) {
     });
 }
 
-/// How long things took, in microseconds.
+/// The 99th percentile of each round, in microseconds.
 #[derive(Default)]
-struct Samples {
+struct Rounds {
     loads: Vec<f64>,
     commits: Vec<f64>,
 }
 
-impl Samples {
+impl Rounds {
     /// Loads and then commits for a slice of time each.
     fn take(&mut self, plan: Plan, served: &Served) {
         let field = Field::new(&served.daemon.address, &served.small, &served.large);
         let mut wire = Wire::connect(&field);
-        let mut oids = served.cold.iter().cycle().skip(self.loads.len() % served.cold.len());
-        timed(plan.slice, &mut self.loads, || {
+        let mut oids = served.cold.iter().cycle().skip(self.loads.len() * 3_000);
+        self.loads.push(p99(plan.slice, || {
             let oid = *oids.next().unwrap();
             wire.write(&calls(1, |_| Call::LoadBefore(oid, Tid::MAX))).unwrap();
             wire.answer().unwrap().unwrap();
-        });
-        timed(plan.slice, &mut self.commits, || {
+        }));
+        self.commits.push(p99(plan.slice, || {
             let name = kinds::fresh();
             let stores = store(1, Oid::new(name), Some(Tid::ZERO), &[7; 1_000]);
             wire.write(&[begin(1, name, Tid::ZERO), stores, vote(1)].concat()).unwrap();
             wire.answer().unwrap().unwrap();
-        });
+        }));
     }
 }
 
-fn timed(slice: Duration, into: &mut Vec<f64>, mut f: impl FnMut()) {
-    let begin = Instant::now();
+/// What all but one in a hundred of what `f` does stay below.
+fn p99(slice: Duration, mut f: impl FnMut()) -> f64 {
+    let (begin, mut times) = (Instant::now(), Vec::new());
     while begin.elapsed() < slice {
         let start = Instant::now();
         f();
-        into.push(start.elapsed().as_secs_f64() * 1e6);
+        times.push(start.elapsed().as_secs_f64() * 1e6);
     }
+    times.sort_by(f64::total_cmp);
+    times[times.len() * 99 / 100]
 }
 
-fn p99(samples: &[f64]) -> f64 {
-    let mut sorted = samples.to_vec();
+fn middle(values: &[f64]) -> f64 {
+    let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
-    sorted[sorted.len() * 99 / 100]
+    sorted[sorted.len() / 2]
 }
 
 /// A daemon with little memory for hot objects, and what is in it.
@@ -148,8 +152,8 @@ struct Served {
 }
 
 impl Served {
-    fn start() -> Self {
-        let dir = tempfile::tempdir_in(".").unwrap();
+    fn start(dir: &str) -> Self {
+        let dir = tempfile::tempdir_in(dir).unwrap();
         let options = ["--listen", "127.0.0.1:0", "--hot-size", "1"];
         let daemon = Daemon::start_with(dir.path(), &options);
         let db = Client::connect(&daemon.url()).unwrap();

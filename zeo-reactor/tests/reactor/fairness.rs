@@ -1,6 +1,7 @@
 //! One greedy or broken thing must not take the reactor from the others.
 
 use std::{
+    collections::VecDeque,
     io::{self, IoSlice},
     sync::{
         Arc,
@@ -10,7 +11,8 @@ use std::{
 };
 
 use zeo_reactor::{
-    Address, Driver, MioDriver, Reactor, StageConfig, Time,
+    Address, ConnId, Context, Driver, Factory, MioDriver, Protocol, Reactor, StageConfig, Time,
+    Transport,
     driver::{ListenerToken, Pool, Ready, StreamToken, Wake},
     sim::{SimDriver, World},
 };
@@ -29,6 +31,44 @@ fn one_connection_is_read_only_so_far_in_a_turn() {
         let now = reactor.shared().data_len("server");
         assert!(now - before <= 1024 * 1024 + 128 * 1024, "{} bytes in a turn", now - before);
         before = now;
+    }
+}
+
+/// A peer that sent 80,000 small questions at once got all of them answered before anybody else
+/// was looked at.
+#[test]
+fn the_events_of_one_connection_take_several_turns() {
+    let mut reactor = Mio.reactor();
+    reactor.with(|_, cx| {
+        let (_, address) = cx.listen(&Mio.address(), Grinder).unwrap();
+        cx.connect(&address, Recorder::new("client"));
+    });
+    Mio.until(&mut reactor, |log| log.made("client").is_some());
+    on_transport(&mut reactor, "client", |to| to.write(&[1; 10_000]));
+    let mut before = 0;
+    while before < 10_000 {
+        // Nothing else is ready, so this hangs if what was left is forgotten.
+        reactor.turn(None).unwrap();
+        let now = reactor.shared().notes.len();
+        assert!(now - before <= 256, "{} events in a turn", now - before);
+        before = now;
+    }
+}
+
+#[test]
+fn an_event_that_took_long_ends_the_turn_of_its_connection() {
+    let mut reactor = Mio.reactor();
+    reactor.with(|_, cx| {
+        let (_, address) = cx.listen(&Mio.address(), Grinder).unwrap();
+        cx.connect(&address, Recorder::new("client"));
+    });
+    Mio.until(&mut reactor, |log| log.made("client").is_some());
+    on_transport(&mut reactor, "client", |to| to.write(&[HARD; 100]));
+    for expected in 1..=100 {
+        while reactor.shared().notes.len() < expected {
+            reactor.turn(None).unwrap();
+        }
+        assert_eq!(reactor.shared().notes.len(), expected);
     }
 }
 
@@ -69,6 +109,43 @@ fn a_busy_reactor_still_sleeps_and_wakes() {
 }
 
 const REFUSALS: usize = 3;
+
+/// Makes an event of every byte.
+struct Grinder;
+
+#[derive(Default)]
+struct Grains(VecDeque<u8>);
+
+impl Protocol for Grains {
+    type Event = u8;
+
+    fn data_received(&mut self, _: &mut Transport, data: &[u8]) {
+        self.0.extend(data);
+    }
+
+    fn poll_event(&mut self) -> Option<u8> {
+        self.0.pop_front()
+    }
+}
+
+impl Factory<Log> for Grinder {
+    type Protocol = Grains;
+
+    fn build_protocol(&mut self, _: &mut Log, _: &Address) -> Option<Grains> {
+        Some(Grains::default())
+    }
+
+    fn event(&mut self, log: &mut Log, cx: &mut Context<Log>, conn: ConnId, grain: u8) {
+        log.note("grain");
+        if grain == HARD
+            && let Some(transport) = cx.transport(conn)
+        {
+            transport.yield_turn();
+        }
+    }
+}
+
+const HARD: u8 = 7;
 
 /// A driver whose first accepts fail.
 struct OutOfFiles {

@@ -26,6 +26,8 @@ pub(crate) struct Faulty {
 pub(crate) struct Faults {
     /// Loads of this object wait.
     pub(crate) held_load: Option<Oid>,
+    /// What was loaded, in that order.
+    pub(crate) loaded: Vec<Oid>,
     /// A load is waiting, or has waited.
     pub(crate) load_waited: bool,
     /// Nothing is looked up in the history.
@@ -80,6 +82,11 @@ impl Faulty {
         assert!(!waited.1.timed_out(), "it does not happen");
     }
 
+    /// What was loaded until now, in that order.
+    pub(crate) fn loaded(&self) -> Vec<Oid> {
+        self.faults().loaded.clone()
+    }
+
     fn faults(&self) -> MutexGuard<'_, Faults> {
         self.faults.lock().unwrap()
     }
@@ -102,6 +109,7 @@ impl Storage for Faulty {
 
     fn load_before(&self, oid: Oid, before: Tid, as_of: Tid) -> Result<Found, StorageError> {
         let mut faults = self.used();
+        faults.loaded.push(oid);
         if faults.held_load == Some(oid) {
             faults.load_waited = true;
             self.changed.notify_all();

@@ -163,35 +163,6 @@ fn a_peer_that_does_not_read_is_not_read_either() {
     }
 }
 
-/// A message may be 64 MiB, and ten thousand sessions could each send all but the end of one.
-#[test]
-fn the_largest_of_messages_that_have_arrived_in_part_goes_when_they_take_too_much() {
-    let server = start(Limits { session_bytes: 8 << 20, ..Limits::default() });
-    let (mut modest, mut greedy) = (Peer::connect(&server), Peer::connect(&server));
-    let txn = Txn::new(1, 0, Tid::ZERO);
-    let bytes = txn.bytes(1, &[(1, None, &vec![7; 2 << 20])]);
-    let (part, rest) = bytes.split_at(1 << 20);
-    modest.write(part);
-    let bytes = Txn::new(1, 1, Tid::ZERO).bytes(1, &[(1, None, &vec![7; 30 << 20])]);
-    greedy.write(&bytes[..29 << 20]);
-    let Some((ServerMessage::Goodbye(Goodbye::TookTooLong(_)), _)) = greedy.receive() else {
-        panic!("no goodbye")
-    };
-    modest.write(rest);
-    assert!(matches!(modest.answer(1), Ok((Reply::Finished(_), _))));
-    // What was held is given back.
-    for number in 2..20 {
-        assert!(
-            modest
-                .commit(
-                    &Txn::new(number, 0, Tid::ZERO),
-                    &[(u64::from(number), None, &vec![7; 3 << 20])]
-                )
-                .is_ok()
-        );
-    }
-}
-
 /// Such a question may read much of the journal, in a stage of one thread.
 #[test]
 fn a_session_catches_up_once_at_a_time() {
