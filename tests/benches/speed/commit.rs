@@ -2,7 +2,7 @@
 
 use zeo_client::Client;
 
-use crate::cpus::as_client;
+use crate::cpus::Placement;
 use crate::measure;
 use crate::plan::Plan;
 use crate::reference::{Append, GroupLog};
@@ -13,7 +13,7 @@ use crate::table::{Aim, Row};
 pub(crate) fn one_caller(plan: &Plan) -> Vec<Row> {
     let mut rows = one_caller_at(plan, ", 1 caller", Aim::RatioAtLeast(0.8));
     let bound = || one_caller_at(plan, ", 1 caller, all on one CPU", Aim::None);
-    rows.extend(as_client(bound));
+    rows.extend(Placement::Together.client(bound));
     rows
 }
 

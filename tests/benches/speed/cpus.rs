@@ -1,8 +1,8 @@
 //! Which CPUs the two ends of a comparison run on, and how much of them a thread takes.
 //!
 //! Two threads that wait for each other cost ten times more on two idle CPUs, which have to be
-//! woken, than on one. Left to the system, the placement would decide a comparison; so it is fixed,
-//! and each of both is measured.
+//! woken, than on one, so the placement decides a comparison. It is measured both ways, and as the
+//! system places them.
 
 use std::fs;
 use std::sync::OnceLock;
@@ -13,6 +13,8 @@ use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 /// Where the ends run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Placement {
+    /// Where the system puts them.
+    Anywhere,
     /// Each on a CPU of its own.
     Apart,
     /// Both on one.
@@ -22,25 +24,39 @@ pub(crate) enum Placement {
 impl Placement {
     /// Those that this machine can have.
     pub(crate) fn all() -> impl Iterator<Item = Self> {
-        (usable().len() > 1).then_some(Self::Apart).into_iter().chain([Self::Together])
+        [Self::Anywhere, Self::Apart, Self::Together].into_iter().filter(|at| at.is_possible())
+    }
+
+    /// Each on a CPU of its own, where that can be had.
+    pub(crate) fn widest() -> Self {
+        if Self::Apart.is_possible() { Self::Apart } else { Self::Together }
+    }
+
+    fn is_possible(self) -> bool {
+        self == Self::Together || usable().len() > 1
+    }
+
+    /// Does `f` on the client's CPU, and so what the threads do that it starts.
+    pub(crate) fn client<T>(self, f: impl FnOnce() -> T) -> T {
+        if self == Self::Anywhere { f() } else { on(0, f) }
     }
 
     /// Does `f` on the server's CPU, and so what the threads do that it starts.
     pub(crate) fn server<T>(self, f: impl FnOnce() -> T) -> T {
-        on(usize::from(self == Self::Apart), f)
+        match self {
+            Self::Anywhere => f(),
+            Self::Apart => on(1, f),
+            Self::Together => on(0, f),
+        }
     }
 
     pub(crate) fn name(self) -> &'static str {
         match self {
+            Self::Anywhere => "placed by the system",
             Self::Apart => "ends on two CPUs",
             Self::Together => "all on one CPU",
         }
     }
-}
-
-/// Does `f` on the client's CPU, and so what the threads do that it starts.
-pub(crate) fn as_client<T>(f: impl FnOnce() -> T) -> T {
-    on(0, f)
 }
 
 /// Seconds of CPU that the threads of that name have taken, as Linux counts them.

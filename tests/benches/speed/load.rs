@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use crate::cpus::{Placement, as_client};
+use crate::cpus::Placement;
 use crate::measure::{self, Sample};
 use crate::plan::Plan;
 use crate::reference::{Echo, PingPong};
@@ -23,7 +23,7 @@ pub(crate) fn cached(plan: &Plan) -> Vec<Row> {
 
 /// One caller loads what the client has not, one after the other.
 pub(crate) fn cold(plan: &Plan) -> Vec<Row> {
-    Placement::all().flat_map(|at| as_client(|| cold_at(plan, at))).collect()
+    Placement::all().flat_map(|at| at.client(|| cold_at(plan, at))).collect()
 }
 
 fn cold_at(plan: &Plan, at: Placement) -> Vec<Row> {

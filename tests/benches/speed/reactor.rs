@@ -2,14 +2,14 @@
 
 use zeo_reactor::{MioDriver, Reactor, ReactorThread};
 
-use crate::cpus::{Placement, as_client};
+use crate::cpus::Placement;
 use crate::measure;
 use crate::plan::Plan;
 use crate::reference::Channels;
 use crate::table::{Aim, Figure, Row, Unit};
 
 pub(crate) fn reactor(plan: &Plan) -> Vec<Row> {
-    let calls = Placement::all().flat_map(|at| as_client(|| call_from_thread(plan, at)));
+    let calls = Placement::all().flat_map(|at| at.client(|| call_from_thread(plan, at)));
     calls.chain([deferred(plan)]).collect()
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use crate::cpus::{Placement, as_client, taken_by};
+use crate::cpus::{Placement, taken_by};
 use crate::measure;
 use crate::plan::Plan;
 use crate::raw_link::RawLink;
@@ -32,8 +32,8 @@ impl Served {
 
 /// Many loads in flight on one connection; the server has a CPU of its own.
 pub(crate) fn pipelined(plan: &Plan) -> Vec<Row> {
-    let at = Placement::all().next().expect("there is a CPU");
-    let [served] = as_client(|| {
+    let at = Placement::widest();
+    let [served] = at.client(|| {
         let store = at.server(|| Store::in_memory(OBJECTS));
         let mut link = RawLink::connect(&store.server.addresses()[0]);
         let mut load = || {
@@ -52,7 +52,7 @@ pub(crate) fn pipelined(plan: &Plan) -> Vec<Row> {
 
 /// One load at a time, by a bare connection and by a client, beside the thread of a ping-pong.
 pub(crate) fn one_at_a_time(plan: &Plan) -> Vec<Row> {
-    Placement::all().flat_map(|at| as_client(|| one_at_a_time_at(plan, at))).collect()
+    Placement::all().flat_map(|at| at.client(|| one_at_a_time_at(plan, at))).collect()
 }
 
 fn one_at_a_time_at(plan: &Plan, at: Placement) -> Vec<Row> {
