@@ -13,6 +13,9 @@
 //! With the feature `sim`, a simulated driver runs whole systems of reactors on one thread, from one
 //! seed, faults and all (`sim::World`).
 //!
+//! With the feature `poll`, a second real driver (`PollDriver`) runs the same protocols on
+//! `poll(2)`.
+//!
 //! # Which thread runs what
 //!
 //! Every callback runs on the thread that drives the reactor, in one of its turns, and must not
@@ -113,6 +116,8 @@ mod timers;
 mod transport;
 mod triggers;
 
+#[cfg(feature = "poll")]
+pub use driver::poll::PollDriver;
 #[cfg(feature = "sim")]
 pub use driver::sim;
 pub use {

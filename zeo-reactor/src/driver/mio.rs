@@ -6,31 +6,29 @@
 //! connect is done when the stream is writable *and* `take_error` is empty *and* it has a peer.
 
 use std::{
-    collections::hash_map::RandomState,
     fmt,
-    hash::BuildHasher,
-    io::{self, IoSlice, Read, Write},
+    io::{self, IoSlice},
     sync::Arc,
-    time::{Duration, Instant, SystemTime},
+    time::Duration,
 };
 
 use mio::{Events, Interest, Poll, Token, Waker, event::Event};
 
 use super::{
     Driver, ListenerToken, Pool, Readiness, Ready, StreamToken, Wake,
-    mio_socket::{Listener, Stream},
     pool::ThreadPool,
+    socket::Stream,
+    sockets::{Clocks, Sockets, forget, seed},
 };
-use crate::{Address, StageConfig, Time, time::monotonic};
+use crate::{Address, StageConfig, Time};
 
 /// Real sockets, the machine's clocks, real threads.
 pub struct MioDriver {
     poll: Poll,
     events: Events,
     waker: Arc<dyn Wake>,
-    start: Instant,
-    listeners: Vec<Option<Listener>>,
-    streams: Vec<Option<Stream>>,
+    clocks: Clocks,
+    sockets: Sockets<()>,
 }
 
 impl MioDriver {
@@ -42,37 +40,30 @@ impl MioDriver {
             poll,
             events: Events::with_capacity(EVENTS_MAX),
             waker,
-            start: monotonic(),
-            listeners: Vec::new(),
-            streams: Vec::new(),
+            clocks: Clocks::start(),
+            sockets: Sockets::new(),
         })
-    }
-
-    fn stream(&mut self, token: StreamToken) -> io::Result<&mut Stream> {
-        self.streams.get_mut(token.0).and_then(Option::as_mut).ok_or_else(not_there)
     }
 
     fn add_stream(&mut self, token: StreamToken, mut stream: Stream) -> io::Result<()> {
         let interest = Interest::READABLE | Interest::WRITABLE;
         self.poll.registry().register(&mut stream, stream_token(token), interest)?;
-        put(&mut self.streams, token.0, stream);
+        self.sockets.add(token, stream, ());
         Ok(())
     }
 }
 
 impl Driver for MioDriver {
     fn now(&self) -> Time {
-        Time::from_start(monotonic().duration_since(self.start))
+        self.clocks.now()
     }
 
-    #[expect(clippy::disallowed_methods, reason = "the one place that reads the time of day")]
     fn unix_micros(&self) -> u64 {
-        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
+        Clocks::unix_micros()
     }
 
     fn seed(&mut self) -> u64 {
-        RandomState::new().hash_one(self.now().since_start())
+        seed()
     }
 
     fn waker(&self) -> Arc<dyn Wake> {
@@ -89,21 +80,19 @@ impl Driver for MioDriver {
     }
 
     fn listen(&mut self, token: ListenerToken, at: &Address) -> io::Result<Address> {
-        let (mut listener, address) = Listener::bind(at)?;
-        self.poll.registry().register(&mut listener, listener_token(token), Interest::READABLE)?;
-        put(&mut self.listeners, token.0, listener);
+        let (listener, address) = self.sockets.listen(token, at)?;
+        self.poll.registry().register(listener, listener_token(token), Interest::READABLE)?;
         Ok(address)
     }
 
     fn accept(&mut self, from: ListenerToken, stream: StreamToken) -> io::Result<Address> {
-        let listener = self.listeners.get_mut(from.0).and_then(Option::as_mut);
-        let (accepted, peer) = listener.ok_or_else(not_there)?.accept()?;
+        let (accepted, peer) = self.sockets.accept(from)?;
         self.add_stream(stream, accepted)?;
         Ok(peer)
     }
 
     fn close_listener(&mut self, token: ListenerToken) {
-        if let Some(mut listener) = self.listeners.get_mut(token.0).and_then(Option::take) {
+        if let Some(mut listener) = self.sockets.take_listener(token) {
             forget(self.poll.registry().deregister(&mut listener));
         }
     }
@@ -113,23 +102,23 @@ impl Driver for MioDriver {
     }
 
     fn finish_connect(&mut self, token: StreamToken) -> io::Result<()> {
-        self.stream(token)?.finish_connect()
+        self.sockets.finish_connect(token)
     }
 
     fn read(&mut self, token: StreamToken, into: &mut [u8]) -> io::Result<usize> {
-        self.stream(token)?.read(into)
+        self.sockets.read(token, into)
     }
 
     fn write(&mut self, token: StreamToken, from: &[IoSlice<'_>]) -> io::Result<usize> {
-        self.stream(token)?.write_vectored(from)
+        self.sockets.write(token, from)
     }
 
     fn shutdown(&mut self, token: StreamToken) {
-        forget(self.stream(token).and_then(|stream| stream.shutdown()));
+        self.sockets.shutdown(token);
     }
 
     fn close_stream(&mut self, token: StreamToken) {
-        if let Some(mut stream) = self.streams.get_mut(token.0).and_then(Option::take) {
+        if let Some(mut stream) = self.sockets.take_stream(token) {
             forget(self.poll.registry().deregister(&mut stream));
         }
     }
@@ -177,26 +166,6 @@ fn translate(event: &Event) -> Option<Ready> {
         writable: event.is_writable() || event.is_error(),
     };
     Some(Ready::Stream(StreamToken(token >> 1), readiness))
-}
-
-fn put<T>(slots: &mut Vec<Option<T>>, index: usize, value: T) {
-    if slots.len() <= index {
-        slots.resize_with(index + 1, || None);
-    }
-    if let Some(slot) = slots.get_mut(index) {
-        *slot = Some(value);
-    }
-}
-
-fn not_there() -> io::Error {
-    io::ErrorKind::NotConnected.into()
-}
-
-/// The socket goes away anyway.
-fn forget(result: io::Result<()>) {
-    if let Err(error) = result {
-        tracing::trace!(%error, "while closing a socket");
-    }
 }
 
 const WAKER: Token = Token(usize::MAX);

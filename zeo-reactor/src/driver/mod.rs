@@ -12,10 +12,13 @@ use std::{
 use crate::{Address, StageConfig, Time};
 
 pub(crate) mod mio;
-mod mio_socket;
+#[cfg(feature = "poll")]
+pub(crate) mod poll;
 mod pool;
 #[cfg(feature = "sim")]
 pub mod sim;
+mod socket;
+mod sockets;
 
 /// A listener, as the reactor numbers them. Numbers are used again after a close.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

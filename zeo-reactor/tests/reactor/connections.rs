@@ -5,11 +5,9 @@ use std::{io, time::Duration};
 use bytes::Bytes;
 use zeo_reactor::{Address, LostReason, MioDriver, Reactor, Transport};
 
-use crate::kit::{
-    Log, Mio, Place, Recorder, Seen, a_few_turns, in_both_places, join, on_transport,
-};
+use crate::kit::{Log, Mio, Place, Recorder, Seen, a_few_turns, in_all_places, join, on_transport};
 
-in_both_places!(
+in_all_places!(
     what_is_written_comes_back,
     large_output_leaves_in_parts_and_in_order,
     a_peer_that_never_reads_cannot_fill_the_memory,

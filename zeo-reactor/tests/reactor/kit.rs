@@ -3,8 +3,8 @@
 use std::{io, time::Duration};
 
 use zeo_reactor::{
-    Address, ConnId, Context, Driver, Factory, LostReason, MioDriver, Protocol, Reactor, Time,
-    Transport,
+    Address, ConnId, Context, Driver, Factory, LostReason, MioDriver, PollDriver, Protocol,
+    Reactor, Time, Transport,
     sim::{SimDriver, Turns, World},
 };
 
@@ -79,8 +79,27 @@ impl Place for Mio {
     }
 }
 
-/// Runs each test body in both places; in the simulation with several seeds.
-macro_rules! in_both_places {
+pub(crate) struct Poll;
+
+impl Place for Poll {
+    type Driver = PollDriver;
+    const LARGE: usize = Mio::LARGE;
+
+    fn driver(&self) -> PollDriver {
+        PollDriver::new().unwrap()
+    }
+
+    fn address(&self) -> Address {
+        Mio.address()
+    }
+
+    fn step_all(&self, reactors: &mut [&mut dyn Turns]) {
+        Mio.step_all(reactors);
+    }
+}
+
+/// Runs each test body in all places; in the simulation with several seeds.
+macro_rules! in_all_places {
     ($($body:ident),* $(,)?) => {
         mod simulated {
             $(#[test]
@@ -96,9 +115,15 @@ macro_rules! in_both_places {
                 super::$body(&crate::kit::Mio);
             })*
         }
+        mod polled {
+            $(#[test]
+            fn $body() {
+                super::$body(&crate::kit::Poll);
+            })*
+        }
     };
 }
-pub(crate) use in_both_places;
+pub(crate) use in_all_places;
 
 /// What a reactor of these tests shares: what has happened.
 #[derive(Debug, Default)]

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use zeo_reactor::{Address, BackOff, Context, Reactor, Time, sim::World};
 
-use crate::kit::{Log, Place, Recorder, Seen, Sim, in_both_places};
+use crate::kit::{Log, Place, Recorder, Seen, Sim, in_all_places};
 
-in_both_places!(
+in_all_places!(
     c3_a_lost_connection_comes_back,
     c3_the_addresses_are_tried_in_turn,
     c3_one_that_was_told_to_stop_does_not_come_back,

@@ -5,9 +5,9 @@ use std::{thread, time::Duration};
 use crossbeam_channel::bounded;
 use zeo_reactor::{JobPanicked, StageConfig, StageFull, sim::World};
 
-use crate::kit::{Mio, Place, Sim, in_both_places};
+use crate::kit::{Mio, Place, Sim, in_all_places};
 
-in_both_places!(
+in_all_places!(
     a_result_comes_back_in_a_later_turn,
     a_panic_fails_only_its_own_job,
     a_full_stage_refuses,

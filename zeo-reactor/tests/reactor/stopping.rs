@@ -8,9 +8,9 @@ use zeo_reactor::{
     SystemEvent, WaitError,
 };
 
-use crate::kit::{Log, Mio, Place, Recorder, Seen, in_both_places, join, on_transport};
+use crate::kit::{Log, Mio, Place, Recorder, Seen, in_all_places, join, on_transport};
 
-in_both_places!(
+in_all_places!(
     a_stop_loses_every_connection_after_one_last_flush,
     what_was_queued_before_a_stop_runs_and_what_is_queued_later_fails,
     a_stop_fails_what_is_being_connected,

@@ -6,9 +6,9 @@ use zeo_reactor::{
     Context, Hold, LostReason, Phase, Reactor, ReactorThread, StageConfig, SystemEvent, WaitError,
 };
 
-use crate::kit::{Log, Mio, Place, Recorder, a_few_turns, in_both_places, join};
+use crate::kit::{Log, Mio, Place, Recorder, a_few_turns, in_all_places, join};
 
-in_both_places!(
+in_all_places!(
     d2_triggers_run_before_during_and_after_startup,
     d2_triggers_run_before_during_and_after_shutdown,
     d2_a_trigger_before_shutdown_may_hold_it_back,

@@ -4,9 +4,9 @@ use std::{thread, time::Duration};
 
 use zeo_reactor::{CallError, Context, MioDriver, Reactor, Time, sim::World};
 
-use crate::kit::{Log, Place, Sim, in_both_places};
+use crate::kit::{Log, Place, Sim, in_all_places};
 
-in_both_places!(
+in_all_places!(
     work_made_in_a_turn_runs_in_the_next,
     calls_come_before_timers_and_keep_their_order,
     timers_run_in_order_and_equal_ones_as_they_were_set,
