@@ -195,6 +195,9 @@ impl Server {
         replace_hot(database, tid, last_writes);
         database.published = tid;
         database.counters.commits += 1;
+        if database.trouble.take().is_some() {
+            tracing::info!(storage = database.name, "commits are made again");
+        }
         if self.rules.invalidate {
             let others = database.audience.iter().copied().filter(|&conn| conn != by);
             outgoing::invalidate(cx, others, tid, &oids);
@@ -216,13 +219,29 @@ impl Server {
             }
             Refused::Fenced => Failure::Fenced,
             Refused::DiskFull => {
-                tracing::error!("commit refused: no space left on the disk");
+                self.troubled(id, "no space left on the disk");
                 Failure::DiskFull
             }
-            Refused::Failed(text) => Failure::StorageFailed(text),
-            Refused::Unknown(text) => Failure::OutcomeUnknown(text),
+            Refused::Failed(text) => {
+                self.troubled(id, &text);
+                Failure::StorageFailed(text)
+            }
+            Refused::Unknown(text) => {
+                self.troubled(id, &text);
+                Failure::OutcomeUnknown(text)
+            }
         };
         self.fail(cx, caller, failure);
+    }
+
+    /// Says why commits are refused once, and not for each of them: the disk that is full may be
+    /// that of the log.
+    fn troubled(&mut self, id: DatabaseId, why: &str) {
+        let database = self.databases.at_mut(id);
+        if database.trouble.as_deref() != Some(why) {
+            tracing::error!(storage = database.name, "commits are refused: {why}");
+            database.trouble = Some(why.to_owned());
+        }
     }
 
     /// Whether the group is durable is not known: that is said to everybody in it.

@@ -51,6 +51,8 @@ pub(crate) struct Database {
     pub(crate) oids: OidPool,
     /// Which chores are being done.
     pub(crate) chores: ChoreStates,
+    /// Why its commits are refused, if they are; until the next one that is made.
+    pub(crate) trouble: Option<String>,
     /// What was done, for the status.
     pub(crate) counters: Counters,
     /// Where its work that may block is done.
@@ -131,6 +133,7 @@ impl Database {
             spills: Spills::default(),
             oids: OidPool::default(),
             chores: ChoreStates::default(),
+            trouble: None,
             counters: Counters::default(),
             stages,
         }

@@ -75,12 +75,16 @@ impl Limits {
             ("transaction_bytes", self.transaction_bytes, 1),
             ("buffered_bytes", self.buffered_bytes, 1),
         ];
-        if let Some((name, bytes, least)) = least.into_iter().find(|(_, bytes, least)| bytes < least)
+        if let Some((name, bytes, least)) =
+            least.into_iter().find(|(_, bytes, least)| bytes < least)
         {
             return Some(format!("{name} is {bytes}, less than {least}"));
         }
         if self.load_threads > MOST_THREADS {
-            return Some(format!("load_threads is {}, more than {MOST_THREADS}", self.load_threads));
+            return Some(format!(
+                "load_threads is {}, more than {MOST_THREADS}",
+                self.load_threads
+            ));
         }
         self.handshake.is_zero().then(|| "handshake is 0 s".to_owned())
     }

@@ -37,6 +37,7 @@ impl Server {
             "conflicts": counters.conflicts,
             "conflicts_resolved": 0,
             "waiting": database.commits.len(),
+            "trouble": database.trouble,
             "last-transaction": database.published.to_string(),
             "identity": database.storage.identity().to_string(),
             "hot_loads": counters.hot_loads,

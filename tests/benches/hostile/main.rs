@@ -48,7 +48,9 @@ fn main() {
     let names: Vec<_> = arguments.iter().filter(|name| !name.starts_with('-')).collect();
     let dir = arguments.iter().find_map(|argument| argument.strip_prefix("--dir=")).unwrap_or(".");
     let (ours, other) = (Served::start(dir), Served::start(dir));
-    println!("| a peer that | load, p99 alone | beside | at another server | commit, p99 alone | beside | at another server |");
+    println!(
+        "| a peer that | load, p99 alone | beside | at another server | commit, p99 alone | beside | at another server |"
+    );
     println!("|---|---|---|---|---|---|---|");
     for kind in &KINDS {
         if names.is_empty() || names.iter().any(|part| kind.name.contains(part.as_str())) {

@@ -99,11 +99,7 @@ pub(crate) const KINDS: [Kind; 34] = [
     kind("asks how it is all the time", "closed", asks_how_it_is),
 ];
 
-const fn kind(
-    name: &'static str,
-    fate: &'static str,
-    attack: fn(&Field<'_>) -> Ended,
-) -> Kind {
+const fn kind(name: &'static str, fate: &'static str, attack: fn(&Field<'_>) -> Ended) -> Kind {
     Kind { name, fate, attack }
 }
 

@@ -6,8 +6,8 @@ use std::thread;
 use std::time::Duration;
 
 use zeo_proto::{
-    Begin, Call, ClientConnection, ClientEvent, ClientMessage, Failure, Goodbye, Hello,
-    Oid, Reply, ServerMessage, Store, Tid, TxnId, TxnMeta, TxnNumber,
+    Begin, Call, ClientConnection, ClientEvent, ClientMessage, Failure, Goodbye, Hello, Oid, Reply,
+    ServerMessage, Store, Tid, TxnId, TxnMeta, TxnNumber,
 };
 
 use super::kinds::Field;

@@ -44,6 +44,8 @@ pub(crate) struct Faults {
     pub(crate) spill_waited: bool,
     /// There is no room for one.
     pub(crate) full: bool,
+    /// There is no room for any commit.
+    pub(crate) disk_full: bool,
     /// The next group is applied, and then the stage panics.
     pub(crate) panic_after_apply: bool,
     /// The storage was closed in order.
@@ -124,6 +126,9 @@ impl Storage for Faulty {
 
     fn apply(&self, group: Vec<Operation>, unix_micros: u64) -> Vec<Result<Applied, Refused>> {
         assert!(!self.used().overlay_full, "the server must wait for the index");
+        if self.used().disk_full {
+            return vec![Err(Refused::DiskFull); group.len()];
+        }
         let results = self.storage.apply(group, unix_micros);
         let panics = std::mem::take(&mut self.used().panic_after_apply);
         assert!(!panics, "as the test wants it");

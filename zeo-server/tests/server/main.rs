@@ -16,4 +16,5 @@ mod loads;
 mod order;
 mod peer;
 mod spilling;
+mod status;
 mod stopping;

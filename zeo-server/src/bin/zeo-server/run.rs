@@ -101,7 +101,7 @@ fn sync_name(directory: &Path) -> io::Result<()> {
 fn open(directory: &Path, options: OpenOptions) -> Result<Arc<dyn Storage>, Trouble> {
     tracing::info!(directory = %directory.display(), "opening");
     let storage = storage::open(directory, options)
-        .map_err(|error| Trouble::from(error).about(&directory.display()))?;
+        .map_err(|error| Trouble::from(error).about(&directory.display().to_string()))?;
     Ok(Arc::new(storage))
 }
 

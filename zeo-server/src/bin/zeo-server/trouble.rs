@@ -42,8 +42,11 @@ impl Trouble {
         Self::new(Kind::Configuration, text)
     }
 
-    /// The same, with what it is about.
-    pub(crate) fn about(self, what: &impl std::fmt::Display) -> Self {
+    /// The same, with what it is about, where it does not say so itself.
+    pub(crate) fn about(self, what: &str) -> Self {
+        if self.text.contains(what) {
+            return self;
+        }
         Self { text: format!("{what}: {}", self.text), ..self }
     }
 
