@@ -1,6 +1,6 @@
 //! How the protocol machine sits on a transport: bytes in, events out.
 
-use zeo_proto::{Greeting, ServerConnection, ServerEvent, WireError};
+use zeo_proto::{Greeting, PINNED_MAX, ServerConnection, ServerEvent, WireError};
 use zeo_reactor::{Address, ConnId, Context, Factory, LostReason, Protocol, Transport};
 
 use crate::memory::{Part, Told};
@@ -12,6 +12,10 @@ pub(crate) struct NativeConnection {
     machine: ServerConnection,
     /// What was last told of its memory.
     held: Told,
+    /// Bytes of that which went on with messages as slices of it: whoever has them counts them.
+    passed_on: usize,
+    /// An event that comes after the change of memory that it makes was told of.
+    next: Option<ServerEvent>,
 }
 
 /// What a connection brought.
@@ -43,14 +47,18 @@ impl Protocol for NativeConnection {
         if let Some(bytes) = self.held_anew() {
             return Some(Arrived::Holds(bytes));
         }
-        match self.machine.poll() {
+        let event = self.next.take().or_else(|| self.poll_machine());
+        if let Some(bytes) = self.held_anew() {
+            self.next = event;
+            return Some(Arrived::Holds(bytes));
+        }
+        match event {
             Some(ServerEvent::Broken(error)) => {
                 let mut farewell = Vec::new();
                 self.machine.dismiss(&error, &mut farewell);
                 Some(Arrived::Broken(error, farewell))
             }
-            Some(event) => Some(Arrived::Event(event)),
-            None => self.held_anew().map(Arrived::Holds),
+            event => event.map(Arrived::Event),
         }
     }
 
@@ -61,12 +69,31 @@ impl Protocol for NativeConnection {
 
 impl NativeConnection {
     fn new() -> Self {
-        Self { machine: ServerConnection::new(Greeting::default()), held: Told::default() }
+        let machine = ServerConnection::new(Greeting::default());
+        Self { machine, held: Told::default(), passed_on: 0, next: None }
+    }
+
+    /// The machine's next event; after the last it has given back what memory it can.
+    fn poll_machine(&mut self) -> Option<ServerEvent> {
+        let event = self.machine.poll();
+        self.passed_on = event.as_ref().map_or(0, |event| self.passed_on + self.shared_with(event));
+        event
     }
 
     /// What it holds now, if that is worth telling.
     fn held_anew(&mut self) -> Option<usize> {
-        self.held.anew(self.machine.memory())
+        self.held.anew(self.machine.memory().saturating_sub(self.passed_on))
+    }
+
+    /// Bytes of object data that an event has in this connection's memory; a little is copied out
+    /// of it.
+    fn shared_with(&self, event: &ServerEvent) -> usize {
+        match event {
+            ServerEvent::Message(_, data) if data.len() >= self.machine.memory() / PINNED_MAX => {
+                data.len()
+            }
+            _ => 0,
+        }
     }
 }
 

@@ -13,8 +13,9 @@ use crate::peer::{Peer, Stored, Txn};
 fn the_largest_is_closed_when_all_hold_too_much() {
     let server = start(Limits { session_bytes: 12 << 20, ..Limits::default() });
     let (mut modest, mut greedy) = (Peer::connect(&server), Peer::connect(&server));
-    let rest = send_part(&mut modest, 1, 1 << 20);
-    greedy.write(&transaction(2, 30 << 20)[..29 << 20]);
+    send_part(&mut greedy, 2, 7 << 20);
+    while session_bytes(&mut modest) < 7 << 20 {}
+    let rest = send_part(&mut modest, 1, 3 << 20);
     let Some((ServerMessage::Goodbye(Goodbye::TookTooLong(_)), _)) = greedy.receive() else {
         panic!("no goodbye")
     };
