@@ -9,4 +9,11 @@
 
 mod crash;
 mod daemon;
+mod deploying;
 mod hostile;
+mod large;
+mod logging;
+mod lost_answers;
+mod operating;
+mod proxy;
+mod two_processes;
