@@ -4,7 +4,7 @@ use std::{collections::VecDeque, fmt, io, mem, sync::Arc, time::Duration};
 
 use crate::{
     Address, ConnId, Factory, Handle, Hold, JobPanicked, Phase, StageConfig, StageFull, StageId,
-    SystemEvent, Time, TimerId, Transport, TriggerId,
+    StageReport, SystemEvent, Time, TimerId, Transport, TriggerId,
     arena::{Arena, Key},
     driver::{Driver, ListenerToken, StreamToken},
     handle::{Call, Mailbox},
@@ -204,7 +204,7 @@ impl<S: 'static> Context<S> {
     /// Starts a stage; it ends with the reactor.
     pub fn start_stage(&mut self, config: StageConfig) -> io::Result<StageId> {
         let pool = self.driver.start_stage(&config)?;
-        Ok(StageId(self.stages.insert(Stage { pool, jobs: 0, bound: config.bound })))
+        Ok(StageId(self.stages.insert(Stage::new(&config, pool))))
     }
 
     /// Runs `work` in a stage, and then, in a later turn, `then` here.
@@ -230,9 +230,7 @@ impl<S: 'static> Context<S> {
                 then(shared, cx, result);
             }));
         });
-        let stage = self.stages.get_mut(stage.0).ok_or(StageFull)?;
-        stage.jobs += 1;
-        stage.pool.submit(job);
+        self.stages.get_mut(stage.0).ok_or(StageFull)?.submit(job);
         Ok(())
     }
 
@@ -241,6 +239,11 @@ impl<S: 'static> Context<S> {
     pub fn stage_room(&self, stage: StageId) -> usize {
         let open = self.stages.get(stage.0).filter(|_| self.stopping != Stopping::Begun);
         open.map_or(0, Stage::room)
+    }
+
+    /// How it stands with a stage; `None` when it has ended.
+    pub fn stage_report(&self, stage: StageId) -> Option<StageReport> {
+        self.stages.get(stage.0).map(Stage::report)
     }
 
     /// What other threads may hold of this reactor.
@@ -412,7 +415,7 @@ impl<S: 'static> Context<S> {
 
     fn job_done(&mut self, stage: StageId) {
         if let Some(stage) = self.stages.get_mut(stage.0) {
-            stage.jobs -= 1;
+            stage.done();
         }
     }
 }

@@ -98,6 +98,7 @@
 mod address;
 mod arena;
 mod blocking;
+mod by_hand;
 mod context;
 mod deferred;
 pub mod driver;
@@ -123,6 +124,7 @@ pub use driver::sim;
 pub use {
     address::{Address, InvalidAddress},
     blocking::{NoBlocking, forbid_blocking, is_blocking_forbidden},
+    by_hand::ByHand,
     context::{ConnectorId, Context, ListenerId},
     deferred::{Deferred, DeferredSender, Dropped, Executor, WaitError, deferred, deferred_on},
     driver::{Driver, mio::MioDriver},
@@ -130,7 +132,7 @@ pub use {
     protocol::{Factory, Protocol},
     reactor::{Reactor, TurnReport},
     reconnect::{BackOff, Reconnector},
-    stage::{JobPanicked, StageConfig, StageFull, StageId},
+    stage::{JobPanicked, StageConfig, StageFull, StageId, StageReport},
     thread::{JoinError, NotRunning, ReactorThread, StartError},
     time::Time,
     timers::TimerId,

@@ -37,6 +37,17 @@ impl Output {
         self.queue.push_back(data);
     }
 
+    /// Takes everything, in order.
+    pub(crate) fn take(&mut self) -> Vec<u8> {
+        let Self { queue, tail, .. } = std::mem::take(self);
+        let mut taken = queue.iter().fold(Vec::new(), |mut all, part| {
+            all.extend_from_slice(part);
+            all
+        });
+        taken.extend_from_slice(&tail);
+        taken
+    }
+
     pub(crate) fn clear(&mut self) {
         *self = Self::default();
     }

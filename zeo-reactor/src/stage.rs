@@ -4,11 +4,12 @@ use std::{
     any::Any,
     fmt,
     panic::{AssertUnwindSafe, catch_unwind},
+    time::Duration,
 };
 
 use crate::{
     arena::Key,
-    driver::{Delivery, Pool, Work},
+    driver::{Delivery, Pool, Waits, Work},
 };
 
 /// What a stage is to be.
@@ -36,14 +37,69 @@ pub struct StageFull;
 #[error("a job panicked: {0}")]
 pub struct JobPanicked(pub String);
 
+/// How it stands with a stage, and how it went so far.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StageReport {
+    /// Its name.
+    pub name: &'static str,
+    /// Jobs from submission until their `then` begins.
+    pub jobs: usize,
+    /// How many of these there may be.
+    pub bound: usize,
+    /// Jobs that wait for a thread.
+    pub waiting: usize,
+    /// Jobs that have begun, since the stage was started.
+    pub begun: u64,
+    /// What those have waited for a thread, all together.
+    pub waited: Duration,
+    /// What one of those has waited at most.
+    pub longest_wait: Duration,
+}
+
 /// The reactor's side of a stage: its threads, and a count of what is in them.
 pub(crate) struct Stage {
-    pub(crate) pool: Box<dyn Pool>,
-    pub(crate) jobs: usize,
-    pub(crate) bound: usize,
+    name: &'static str,
+    pool: Box<dyn Pool>,
+    jobs: usize,
+    bound: usize,
+    submitted: u64,
 }
 
 impl Stage {
+    pub(crate) fn new(config: &StageConfig, pool: Box<dyn Pool>) -> Self {
+        Self { name: config.name, pool, jobs: 0, bound: config.bound, submitted: 0 }
+    }
+
+    /// Adds a job; whoever calls this has seen that there is room.
+    pub(crate) fn submit(&mut self, job: Work) {
+        self.jobs += 1;
+        self.submitted += 1;
+        self.pool.submit(job);
+    }
+
+    /// The result of a job has come back.
+    pub(crate) fn done(&mut self) {
+        self.jobs -= 1;
+    }
+
+    /// Drops the jobs that have not begun, and waits for the others.
+    pub(crate) fn end(&mut self) {
+        self.pool.shutdown();
+    }
+
+    pub(crate) fn report(&self) -> StageReport {
+        let Waits { begun, total, longest } = self.pool.waits();
+        StageReport {
+            name: self.name,
+            jobs: self.jobs,
+            bound: self.bound,
+            waiting: usize::try_from(self.submitted.saturating_sub(begun)).unwrap_or(usize::MAX),
+            begun,
+            waited: total,
+            longest_wait: longest,
+        }
+    }
+
     pub(crate) const fn room(&self) -> usize {
         self.bound.saturating_sub(self.jobs)
     }

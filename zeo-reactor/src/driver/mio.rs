@@ -8,6 +8,7 @@
 use std::{
     fmt,
     io::{self, IoSlice},
+    os::fd::{AsFd, BorrowedFd},
     sync::Arc,
     time::Duration,
 };
@@ -68,6 +69,10 @@ impl Driver for MioDriver {
 
     fn waker(&self) -> Arc<dyn Wake> {
         Arc::clone(&self.waker)
+    }
+
+    fn fd(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.poll.registry().as_fd())
     }
 
     fn wait(&mut self, limit: Option<Duration>, ready: &mut Vec<Ready>) -> io::Result<()> {

@@ -5,6 +5,7 @@
 
 use std::{
     io::{self, IoSlice},
+    os::fd::BorrowedFd,
     sync::Arc,
     time::Duration,
 };
@@ -75,6 +76,11 @@ pub trait Driver: Send {
     /// Waits until something is ready or `limit` has passed, and appends what is ready.
     fn wait(&mut self, limit: Option<Duration>, ready: &mut Vec<Ready>) -> io::Result<()>;
 
+    /// What becomes readable when a wait would report something, where there is such a thing.
+    fn fd(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+
     /// Whether a wait would report something; only asked where no thread ever sleeps.
     fn is_ready(&self) -> bool {
         false
@@ -117,6 +123,26 @@ pub type Work = Box<dyn FnOnce() -> Delivery + Send>;
 /// Puts a job's result into its reactor's mailbox.
 pub type Delivery = Box<dyn FnOnce() + Send>;
 
+/// How long the jobs of a stage have waited for a thread.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Waits {
+    /// Jobs that have begun.
+    pub begun: u64,
+    /// What they have waited, all together.
+    pub total: Duration,
+    /// What one of them has waited at most.
+    pub longest: Duration,
+}
+
+impl Waits {
+    /// Counts one more job.
+    pub fn add(&mut self, wait: Duration) {
+        self.begun += 1;
+        self.total = self.total.saturating_add(wait);
+        self.longest = self.longest.max(wait);
+    }
+}
+
 /// The threads of a stage. How many jobs may wait is bounded by the caller.
 pub trait Pool: Send {
     /// Adds a job; jobs are started in this order.
@@ -124,4 +150,7 @@ pub trait Pool: Send {
 
     /// Drops the jobs that have not begun, and returns when the others have ended.
     fn shutdown(&mut self);
+
+    /// How long jobs have waited for a thread.
+    fn waits(&self) -> Waits;
 }

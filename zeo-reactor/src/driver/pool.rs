@@ -3,21 +3,23 @@
 use std::{
     fmt, io,
     sync::{
-        Arc,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     thread::{Builder, JoinHandle},
+    time::Instant,
 };
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
 
-use super::{Pool, Work};
-use crate::StageConfig;
+use super::{Pool, Waits, Work};
+use crate::{StageConfig, time::monotonic};
 
 /// Named threads that take jobs from one queue. The queue's bound is the stage's: the reactor
 /// counts jobs before it submits them.
 pub(crate) struct ThreadPool {
-    jobs: Option<Sender<Work>>,
+    jobs: Option<Sender<(Instant, Work)>>,
+    waits: Arc<Mutex<Waits>>,
     closing: Arc<AtomicBool>,
     threads: Vec<JoinHandle<()>>,
 }
@@ -26,16 +28,17 @@ impl ThreadPool {
     pub(crate) fn start(config: &StageConfig) -> io::Result<Self> {
         let (sender, receiver) = unbounded();
         let closing = Arc::new(AtomicBool::new(false));
-        let mut pool = Self { jobs: Some(sender), closing, threads: Vec::new() };
+        let (jobs, waits) = (Some(sender), Arc::default());
+        let mut pool = Self { jobs, waits, closing, threads: Vec::new() };
         for number in 0..config.threads.max(1) {
             pool.add_thread(format!("{}-{number}", config.name), receiver.clone())?;
         }
         Ok(pool)
     }
 
-    fn add_thread(&mut self, name: String, jobs: Receiver<Work>) -> io::Result<()> {
-        let closing = Arc::clone(&self.closing);
-        let thread = Builder::new().name(name).spawn(move || work(&jobs, &closing))?;
+    fn add_thread(&mut self, name: String, jobs: Receiver<(Instant, Work)>) -> io::Result<()> {
+        let (waits, closing) = (Arc::clone(&self.waits), Arc::clone(&self.closing));
+        let thread = Builder::new().name(name).spawn(move || work(&jobs, &waits, &closing))?;
         self.threads.push(thread);
         Ok(())
     }
@@ -44,7 +47,8 @@ impl ThreadPool {
 impl Pool for ThreadPool {
     fn submit(&mut self, job: Work) {
         if let Some(jobs) = &self.jobs {
-            jobs.send(job).expect("the pool's threads hold receivers until it is shut down");
+            jobs.send((monotonic(), job))
+                .expect("the pool's threads hold receivers until it is shut down");
         }
     }
 
@@ -56,6 +60,10 @@ impl Pool for ThreadPool {
                 tracing::error!("a thread of a stage has panicked outside its job");
             }
         }
+    }
+
+    fn waits(&self) -> Waits {
+        *lock(&self.waits)
     }
 }
 
@@ -71,12 +79,17 @@ impl fmt::Debug for ThreadPool {
     }
 }
 
-fn work(jobs: &Receiver<Work>, closing: &AtomicBool) {
-    for job in jobs {
+fn work(jobs: &Receiver<(Instant, Work)>, waits: &Mutex<Waits>, closing: &AtomicBool) {
+    for (submitted, job) in jobs {
+        lock(waits).add(monotonic().duration_since(submitted));
         if !closing.load(Ordering::SeqCst) {
             job()();
         }
     }
+}
+
+fn lock(waits: &Mutex<Waits>) -> MutexGuard<'_, Waits> {
+    waits.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -16,6 +16,7 @@ use crate::{
 };
 
 mod flush;
+mod guest;
 mod input;
 mod stop;
 mod wait;

@@ -47,7 +47,7 @@ impl<S: 'static> Reactor<S> {
     pub(super) fn end_stages(&mut self) {
         for key in self.cx.stages.keys() {
             if let Some(mut stage) = self.cx.stages.remove(key) {
-                stage.pool.shutdown();
+                stage.end();
             }
         }
     }

@@ -65,7 +65,7 @@ impl<S: 'static> Reactor<S> {
     }
 }
 
-fn until_due<S: 'static>(cx: &Context<S>, limit: Option<Duration>) -> Option<Duration> {
+pub(super) fn until_due<S: 'static>(cx: &Context<S>, limit: Option<Duration>) -> Option<Duration> {
     let due = cx.next_deadline().map(|at| at - cx.driver.now());
     [due, limit].into_iter().flatten().min()
 }

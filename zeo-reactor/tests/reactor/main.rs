@@ -5,6 +5,7 @@
 mod connections;
 mod deferreds;
 mod fairness;
+mod guest;
 mod kit;
 mod reconnecting;
 mod simulation;

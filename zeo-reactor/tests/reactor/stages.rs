@@ -12,6 +12,7 @@ in_all_places!(
     a_panic_fails_only_its_own_job,
     a_full_stage_refuses,
     one_thread_keeps_the_order,
+    a_stage_says_how_long_its_jobs_wait,
 );
 
 const ONE_THREAD: StageConfig = StageConfig { name: "stage", threads: 1, bound: 4 };
@@ -46,6 +47,25 @@ fn a_panic_fails_only_its_own_job(place: &impl Place) {
         cx.defer_to_stage(stage, || (), |log, _, _| log.note("fine")).unwrap();
     });
     place.until(&mut reactor, |log| log.notes == ["panicked", "fine"]);
+}
+
+fn a_stage_says_how_long_its_jobs_wait(place: &impl Place) {
+    let mut reactor = place.reactor();
+    let stage = reactor.with(|_, cx| {
+        let stage = cx.start_stage(ONE_THREAD).unwrap();
+        for _ in 0..3 {
+            cx.defer_to_stage(stage, || (), |log, _, _| log.note("done")).unwrap();
+        }
+        let report = cx.stage_report(stage).unwrap();
+        assert_eq!((report.name, report.jobs, report.bound), ("stage", 3, 4));
+        assert_eq!(report.waiting, 3 - usize::try_from(report.begun).unwrap());
+        stage
+    });
+    place.until(&mut reactor, |log| log.notes.len() == 3);
+    let report = reactor.with(|_, cx| cx.stage_report(stage)).unwrap();
+    assert_eq!((report.jobs, report.waiting, report.begun), (0, 0, 3));
+    assert!(report.longest_wait <= report.waited && report.waited <= report.longest_wait * 3);
+    assert!(report.longest_wait > Duration::ZERO, "the third waits for the first two");
 }
 
 fn a_full_stage_refuses(place: &impl Place) {

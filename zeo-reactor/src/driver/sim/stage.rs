@@ -6,7 +6,10 @@ use std::{
 };
 
 use super::{lock, net::Net};
-use crate::driver::{Pool, Work};
+use crate::{
+    Time,
+    driver::{Pool, Waits, Work},
+};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct PoolId(u64);
@@ -20,29 +23,40 @@ pub(super) struct Pools {
 
 /// What a stage has not begun, and how many of its threads do nothing.
 struct Waiting {
-    jobs: VecDeque<Work>,
+    jobs: VecDeque<(Time, Work)>,
     idle: usize,
+    waits: Waits,
 }
 
 impl Pools {
     pub(super) fn add(&mut self, threads: usize) -> PoolId {
         let id = PoolId(self.added);
         self.added += 1;
-        self.pools.insert(id, Waiting { jobs: VecDeque::new(), idle: threads.max(1) });
+        self.pools.insert(
+            id,
+            Waiting { jobs: VecDeque::new(), idle: threads.max(1), waits: Waits::default() },
+        );
         id
     }
 
     /// Whether a thread begins to look for a job.
-    pub(super) fn submit(&mut self, id: PoolId, job: Work) -> bool {
+    pub(super) fn submit(&mut self, id: PoolId, now: Time, job: Work) -> bool {
         let Some(pool) = self.pools.get_mut(&id) else { return false };
-        pool.jobs.push_back(job);
+        pool.jobs.push_back((now, job));
         let starts = pool.idle > 0;
         pool.idle -= usize::from(starts);
         starts
     }
 
-    pub(super) fn next_job(&mut self, id: PoolId) -> Option<Work> {
-        self.pools.get_mut(&id)?.jobs.pop_front()
+    pub(super) fn next_job(&mut self, id: PoolId, now: Time) -> Option<Work> {
+        let pool = self.pools.get_mut(&id)?;
+        let (submitted, job) = pool.jobs.pop_front()?;
+        pool.waits.add(now - submitted);
+        Some(job)
+    }
+
+    fn waits(&self, id: PoolId) -> Waits {
+        self.pools.get(&id).map(|pool| pool.waits).unwrap_or_default()
     }
 
     /// A thread has delivered a result. Whether it goes on with another job; `None` when the stage
@@ -58,7 +72,7 @@ impl Pools {
         self.pools.contains_key(&id)
     }
 
-    fn remove(&mut self, id: PoolId) -> VecDeque<Work> {
+    fn remove(&mut self, id: PoolId) -> VecDeque<(Time, Work)> {
         self.pools.remove(&id).map(|pool| pool.jobs).unwrap_or_default()
     }
 }
@@ -85,6 +99,10 @@ impl Pool for SimPool {
         // Dropped only after the lock is: a job's values may reach for the world.
         let dropped = lock(&self.net).pools.remove(self.id);
         drop(dropped);
+    }
+
+    fn waits(&self) -> Waits {
+        lock(&self.net).pools.waits(self.id)
     }
 }
 

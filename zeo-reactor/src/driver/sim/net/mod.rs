@@ -184,7 +184,7 @@ impl Net {
         self.trace.add(micros(self.now));
         match self.events.pop()? {
             Event::Work(pool) => {
-                let work = self.pools.next_job(pool);
+                let work = self.pools.next_job(pool, self.now);
                 return Some(work.map_or(Happening::Done, |work| Happening::Work(pool, work)));
             }
             Event::Delivery(pool, delivery) => return Some(self.delivered(pool, delivery)),
@@ -195,7 +195,7 @@ impl Net {
     }
 
     pub(super) fn submit(&mut self, pool: PoolId, job: Work) {
-        if self.pools.submit(pool, job) {
+        if self.pools.submit(pool, self.now, job) {
             self.add_stage_event(Event::Work(pool));
         }
     }
