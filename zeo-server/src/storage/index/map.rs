@@ -20,6 +20,7 @@ struct State {
     outcomes: BTreeMap<TxnId, Tid>,
     milestones: BTreeMap<Tid, Position>,
     checkpoint: Option<Checkpoint>,
+    raised: Tid,
     /// What was inserted since the checkpoint, in order: any suffix may be lost.
     unsure: Vec<Entry>,
     resets: u32,
@@ -107,6 +108,17 @@ impl Index for MapIndex {
             state.unsure.push(*entry);
         }
         Ok(())
+    }
+
+    fn raise(&self, tid: Tid) -> Result<(), IndexError> {
+        let mut state = self.state();
+        state.count_change()?;
+        state.raised = state.raised.max(tid);
+        Ok(())
+    }
+
+    fn raised(&self) -> Result<Tid, IndexError> {
+        Ok(self.state().raised)
     }
 
     fn checkpoint(&self) -> Result<Option<Checkpoint>, IndexError> {

@@ -4,8 +4,11 @@
 //! last checkpoint, or all: then it is filled again. [`SledIndex`] is the real one, `MapIndex` an
 //! ordered map for tests and simulation.
 
+#[cfg(test)]
+mod defects;
 #[cfg(any(test, feature = "sim"))]
 mod map;
+mod quiet;
 mod sled;
 
 use std::fmt::Debug;
@@ -36,6 +39,14 @@ pub trait Index: Debug + Send + Sync + 'static {
 
     /// Inserts an entry; inserting it again changes nothing.
     fn insert(&self, entry: &Entry) -> Result<(), IndexError>;
+
+    /// Notes durably enough, before the entries that follow, that there are none of transactions
+    /// after `tid`: if the index has them, it has the note as well.
+    fn raise(&self, tid: Tid) -> Result<(), IndexError>;
+
+    /// The highest tid ever given to [`Index::raise`]. An index in which it is beyond the end of the
+    /// journal was filled from another one.
+    fn raised(&self) -> Result<Tid, IndexError>;
 
     /// How far the index surely covers the journal; `None` when it covers nothing.
     fn checkpoint(&self) -> Result<Option<Checkpoint>, IndexError>;

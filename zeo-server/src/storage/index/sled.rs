@@ -13,11 +13,11 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use zeo_proto::{Oid, Tid, TxnId};
 
+use super::quiet::catch_quietly;
 use super::{Checkpoint, Entry, Index, IndexError, Place};
 use crate::storage::journal::{Fields, Position};
 
@@ -67,8 +67,8 @@ impl SledIndex {
         fs::create_dir_all(&self.directory).map_err(text)?;
         remove_unfinished_snapshots(&self.directory).map_err(text)?;
         self.mark_open().map_err(text)?;
-        let open = AssertUnwindSafe(|| Trees::open(&self.directory, self.cache_bytes));
-        catch_unwind(open).map_err(|_| "sled panicked while opening".to_owned())?.map_err(text)
+        let opened = catch_quietly(|| Trees::open(&self.directory, self.cache_bytes));
+        opened.ok_or("sled panicked while opening")?.map_err(text)
     }
 
     /// The file that is there while the index is open; it holds the boot id.
@@ -76,9 +76,12 @@ impl SledIndex {
         self.directory.join("opened-in-boot")
     }
 
+    /// The marker is there as a whole or not at all, so that a kill in between costs no rebuild.
     fn mark_open(&self) -> io::Result<()> {
-        fs::write(self.marker(), self.boot_id.as_deref().unwrap_or_default())?;
-        File::open(self.marker())?.sync_all()?;
+        let unfinished = self.marker().with_extension("new");
+        fs::write(&unfinished, self.boot_id.as_deref().unwrap_or_default())?;
+        File::open(&unfinished)?.sync_all()?;
+        fs::rename(&unfinished, self.marker())?;
         File::open(&self.directory)?.sync_all()
     }
 
@@ -136,6 +139,18 @@ impl Index for SledIndex {
             Entry::Milestone(tid, at) => trees.milestones.insert(tid.to_bytes(), &at.to_bytes())?,
         };
         Ok(())
+    }
+
+    fn raise(&self, tid: Tid) -> Result<(), IndexError> {
+        if tid > self.raised()? {
+            self.trees()?.db.insert(RAISED, &tid.to_bytes())?;
+        }
+        Ok(())
+    }
+
+    fn raised(&self) -> Result<Tid, IndexError> {
+        let Some(tid) = self.trees()?.db.get(RAISED)? else { return Ok(Tid::ZERO) };
+        tid_of(&tid)
     }
 
     fn checkpoint(&self) -> Result<Option<Checkpoint>, IndexError> {
@@ -233,6 +248,8 @@ fn text(error: impl std::fmt::Display) -> String {
 
 /// Where the checkpoint is, in sled's default tree.
 const CHECKPOINT: &str = "checkpoint";
+/// Where it is noted how new its entries may be.
+const RAISED: &str = "raised";
 
 #[cfg(test)]
 mod tests {
@@ -240,13 +257,6 @@ mod tests {
     use zeo_proto::Identity;
 
     use super::*;
-
-    #[test]
-    fn a_left_over_unfinished_snapshot_does_not_keep_it_from_opening() {
-        let dir = filled();
-        fs::write(dir.path().join("index/snap.0000000000000123.generating"), b"half").unwrap();
-        assert_is_filled(&open(&dir, "boot"));
-    }
 
     #[test]
     fn closed_in_order_it_is_trusted_after_a_restart_of_the_machine() {

@@ -29,6 +29,10 @@ impl Indexer {
         index: &impl Index,
         oldest: &[Queued],
     ) -> Result<(), IndexError> {
+        // They are in the order of their transactions.
+        if let Some(newest) = oldest.last() {
+            index.raise(newest.tid())?;
+        }
         for queued in oldest {
             index.insert(&queued.entry())?;
             if let Queued::Covered(checkpoint) = queued {

@@ -26,6 +26,13 @@ struct Replay<'a, I> {
     settings: Settings,
 }
 
+/// What is known at the end of the journal.
+struct BroughtUp {
+    overlay: Overlay,
+    indexer: Indexer,
+    committer: Committer,
+}
+
 impl<D: Disk, I: Index> JournalStorage<D, I> {
     /// Opens the storage on a disk; makes one, with the UUID `new_uuid`, where there is none.
     ///
@@ -39,10 +46,7 @@ impl<D: Disk, I: Index> JournalStorage<D, I> {
         let lock = lock(&disk)?;
         let opening = Opening::find(disk, new_uuid, settings.segment_bytes)?;
         let mut index = index()?;
-        let checkpoint = usable_checkpoint(&opening, &mut index)?;
-        let mut replay = Replay::new(&index, checkpoint, opening.uuid(), settings);
-        replay.run(&opening)?;
-        let Replay { overlay, indexer, committer, .. } = replay;
+        let BroughtUp { overlay, indexer, committer } = bring_up(&opening, &mut index, settings)?;
         let Checkpoint { identity, last_group, end, tid, .. } = committer.latest;
         let journal = opening.settle(last_group, end, tid)?;
         tracing::info!(%identity, last_tid = %tid, "storage opened");
@@ -88,14 +92,16 @@ impl<'a, I: Index> Replay<'a, I> {
     }
 
     /// Follows the journal to its end.
-    fn run<D: Disk>(&mut self, opening: &Opening<D>) -> Result<(), OpenError> {
+    fn run<D: Disk>(mut self, opening: &Opening<D>) -> Result<BroughtUp, OpenError> {
         let mut walker = opening.walk(self.committer.latest.end);
         loop {
             let at = self.committer.latest.end;
-            let Some(group) = walker.next().map_err(read_failed(at))? else { return Ok(()) };
+            let Some(group) = walker.next().map_err(read_failed(at))? else { break };
             self.follow(group)?;
             self.report_progress(at.segment);
         }
+        let Self { overlay, indexer, committer, .. } = self;
+        Ok(BroughtUp { overlay, indexer, committer })
     }
 
     fn follow<F: DiskFile>(&mut self, group: Group<'_, F>) -> Result<(), OpenError> {
@@ -153,13 +159,34 @@ impl<'a, I: Index> Replay<'a, I> {
     }
 }
 
+/// Follows the journal to its end, from the index's checkpoint; from its start if the index turns
+/// out to know of transactions that this journal does not have.
+fn bring_up<D: Disk, I: Index>(
+    opening: &Opening<D>,
+    index: &mut I,
+    settings: Settings,
+) -> Result<BroughtUp, OpenError> {
+    let checkpoint = usable_checkpoint(opening, index)?;
+    let replay = Replay::new(index, checkpoint, opening.uuid(), settings);
+    let brought_up = replay.run(opening)?;
+    let (raised, last_tid) = (index.raised()?, brought_up.committer.latest.tid);
+    if raised <= last_tid {
+        return Ok(brought_up);
+    }
+    index.reset(&format!("it is newer than the journal: {raised}, not {last_tid}"))?;
+    Replay::new(index, None, opening.uuid(), settings).run(opening)
+}
+
 /// The index's checkpoint. An index that does not fit the journal is made anew.
 fn usable_checkpoint<D: Disk, I: Index>(
     opening: &Opening<D>,
     index: &mut I,
 ) -> Result<Option<Checkpoint>, OpenError> {
     let reason = match index.checkpoint() {
-        Ok(None) => return Ok(None),
+        Ok(None) => {
+            tracing::info!("the index has no checkpoint; the journal is read from its start");
+            return Ok(None);
+        }
         Ok(Some(checkpoint)) if opening.reaches(&checkpoint)? => return Ok(Some(checkpoint)),
         Ok(Some(checkpoint)) if checkpoint.identity.uuid != opening.uuid() => {
             "it is that of another storage".to_owned()

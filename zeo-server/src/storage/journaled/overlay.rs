@@ -98,6 +98,13 @@ impl Overlay {
 }
 
 impl Queued {
+    /// The last transaction that it is about.
+    pub(super) fn tid(&self) -> Tid {
+        match self.entry() {
+            Entry::Revision(_, tid, _) | Entry::Outcome(_, tid) | Entry::Milestone(tid, _) => tid,
+        }
+    }
+
     /// The entry that the index gets.
     pub(super) fn entry(&self) -> Entry {
         match self {
