@@ -22,77 +22,50 @@
 //! block. [`Handle`], [`DeferredSender`] and [`Deferred`] are for any thread. A stage's *work* runs
 //! on the stage's threads and its *then* in a turn; both values cross, nothing is shared.
 //!
-//! # An echo
+//! # An echo, and one who asks it
 //!
 //! ```
-//! use zeo_reactor::{
-//!     Address, ConnId, Context, DeferredSender, Factory, MioDriver, Protocol, Reactor,
-//!     ReactorThread, Transport,
-//! };
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use zeo_reactor::*;
 //!
-//! /// Turns what arrives into events.
-//! #[derive(Default)]
-//! struct Bytes(Option<Vec<u8>>);
-//!
-//! impl Protocol for Bytes {
-//!     type Event = Vec<u8>;
-//!
-//!     fn data_received(&mut self, _: &mut Transport, data: &[u8]) {
-//!         self.0 = Some(data.to_vec());
-//!     }
-//!
-//!     fn poll_event(&mut self) -> Option<Vec<u8>> {
-//!         self.0.take()
-//!     }
-//! }
-//!
-//! /// Sends everything back.
 //! struct Echo;
-//!
 //! impl Factory<()> for Echo {
-//!     type Protocol = Bytes;
+//!     type Protocol = Raw;
 //!
-//!     fn build_protocol(&mut self, _: &mut (), _: &Address) -> Option<Bytes> {
-//!         Some(Bytes::default())
+//!     fn build_protocol(&mut self, _: &mut (), _peer: &Address) -> Option<Raw> {
+//!         Some(Raw::default())
 //!     }
 //!
 //!     fn event(&mut self, _: &mut (), cx: &mut Context<()>, conn: ConnId, data: Vec<u8>) {
-//!         if let Some(transport) = cx.transport(conn) {
-//!             transport.write(&data);
-//!         }
+//!         cx.transport(conn).map(|transport| transport.write(&data));
 //!     }
 //! }
 //!
-//! /// Says something, and hands on the answer.
 //! struct Ask(Option<DeferredSender<Vec<u8>>>);
-//!
 //! impl Factory<()> for Ask {
-//!     type Protocol = Bytes;
+//!     type Protocol = Raw;
 //!
-//!     fn build_protocol(&mut self, _: &mut (), _: &Address) -> Option<Bytes> {
-//!         Some(Bytes::default())
+//!     fn build_protocol(&mut self, _: &mut (), _peer: &Address) -> Option<Raw> {
+//!         Some(Raw::default())
 //!     }
 //!
 //!     fn connection_made(&mut self, _: &mut (), cx: &mut Context<()>, conn: ConnId) {
-//!         if let Some(transport) = cx.transport(conn) {
-//!             transport.write(b"hello");
-//!         }
+//!         cx.transport(conn).map(|transport| transport.write(b"hello"));
 //!     }
 //!
 //!     fn event(&mut self, _: &mut (), _: &mut Context<()>, _: ConnId, data: Vec<u8>) {
-//!         if let Some(sender) = self.0.take() {
-//!             sender.send(data);
-//!         }
+//!         self.0.take().map(|sender| sender.send(data));
 //!     }
 //! }
 //!
-//! let thread = ReactorThread::spawn("echo", Reactor::new(MioDriver::new()?, ()))?;
+//! let reactor = ReactorThread::spawn("echo", Reactor::new(MioDriver::new()?, ()))?;
 //! let anywhere: Address = "127.0.0.1:0".parse()?;
-//! let (_, address) = thread.handle().ask(move |_, cx| cx.listen(&anywhere, Echo)).wait()??;
+//! let (_, address) = reactor.handle().ask(move |_, cx| cx.listen(&anywhere, Echo)).wait()??;
 //! let (sender, answer) = zeo_reactor::deferred();
-//! thread.handle().call_from_thread(move |_, cx| cx.connect(&address, Ask(Some(sender))))?;
+//! reactor.handle().call_from_thread(move |_, cx| cx.connect(&address, Ask(Some(sender))))?;
 //! assert_eq!(answer.wait()?, b"hello");
-//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! # Ok(())
+//! # }
 //! ```
 
 mod address;
@@ -129,7 +102,7 @@ pub use {
     deferred::{Deferred, DeferredSender, Dropped, Executor, WaitError, deferred, deferred_on},
     driver::{Driver, mio::MioDriver},
     handle::{CallError, Handle},
-    protocol::{Factory, Protocol},
+    protocol::{Factory, Protocol, Raw},
     reactor::{Reactor, TurnReport},
     reconnect::{BackOff, Reconnector},
     stage::{JobPanicked, StageConfig, StageFull, StageId, StageReport},

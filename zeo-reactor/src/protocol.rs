@@ -1,6 +1,6 @@
 //! What an application implements: a protocol for one connection, a factory for one kind of them.
 
-use std::io;
+use std::{io, mem};
 
 use crate::{Address, ConnId, Context, LostReason, Transport};
 
@@ -27,6 +27,22 @@ pub trait Protocol: Send + 'static {
     /// This side is closing the connection, and sends the last of its output. Nothing is received
     /// any more, so what was received can be let go. Comes at most once.
     fn connection_closing(&mut self) {}
+}
+
+/// The simplest protocol: whatever has arrived is an event.
+#[derive(Debug, Default)]
+pub struct Raw(Vec<u8>);
+
+impl Protocol for Raw {
+    type Event = Vec<u8>;
+
+    fn data_received(&mut self, _: &mut Transport, data: &[u8]) {
+        self.0.extend_from_slice(data);
+    }
+
+    fn poll_event(&mut self) -> Option<Vec<u8>> {
+        (!self.0.is_empty()).then(|| mem::take(&mut self.0))
+    }
 }
 
 /// One kind of connection, given to [`Context::listen`] or [`Context::connect`].
