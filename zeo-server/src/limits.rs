@@ -54,7 +54,7 @@ pub struct Limits {
 
 impl Limits {
     /// What is wrong with them, if anything: with some of nothing a server would wait for ever.
-    pub(crate) fn trouble(&self) -> Option<String> {
+    pub fn trouble(&self) -> Option<String> {
         let counts = [
             ("sessions", self.sessions),
             ("handshakes", self.handshakes),

@@ -48,11 +48,10 @@ impl Settings {
     }
 
     fn check(keys: Keys, sizes: storage::Settings) -> Result<Self, Trouble> {
-        check_counts(&keys)?;
         check_names(&keys.storage)?;
         Ok(Self {
             text: keys.to_toml(),
-            limits: keys.limits(),
+            limits: check_limits(keys.limits())?,
             listen: keys.listen.iter().map(|text| parse_address(text)).collect::<Result<_, _>>()?,
             data: keys.data,
             socket_mode: keys.socket_mode.0,
@@ -66,10 +65,11 @@ impl Settings {
     }
 }
 
-fn check_counts(keys: &Keys) -> Result<(), Trouble> {
-    match keys.counts().into_iter().find(|&(_, count)| count == 0) {
-        Some((name, _)) => Err(Trouble::configuration(format!("{name} is 0: it must be more"))),
-        None => Ok(()),
+/// The bounds, if a server can work with them.
+fn check_limits(limits: Limits) -> Result<Limits, Trouble> {
+    match limits.trouble() {
+        Some(trouble) => Err(Trouble::configuration(format!("limits: {trouble}"))),
+        None => Ok(limits),
     }
 }
 
@@ -175,6 +175,6 @@ mod tests {
     fn a_bound_that_lets_nothing_through_is_refused() {
         let args = ["zeo-server", "--max-sessions", "0"];
         let text = Settings::gather(Args::parse_from(args)).unwrap_err().to_string();
-        assert!(text.contains("max-sessions is 0"), "{text}");
+        assert!(text.contains("sessions is 0"), "{text}");
     }
 }

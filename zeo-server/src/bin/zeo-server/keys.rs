@@ -118,18 +118,6 @@ impl Keys {
         }
     }
 
-    /// The keys that a count of nothing would leave useless, and their counts.
-    pub(crate) fn counts(&self) -> [(&'static str, usize); 6] {
-        [
-            ("load-threads", self.load_threads),
-            ("max-sessions", self.max_sessions),
-            ("max-handshakes", self.max_handshakes),
-            ("max-calls", self.max_calls),
-            ("max-open-transactions", self.max_open_transactions),
-            ("max-transaction-objects", self.max_transaction_objects),
-        ]
-    }
-
     /// What a file says.
     pub(crate) fn read(path: &Path) -> Result<Self, Trouble> {
         let text = std::fs::read_to_string(path).map_err(|error| {

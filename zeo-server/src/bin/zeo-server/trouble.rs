@@ -75,7 +75,7 @@ impl From<StartError> for Trouble {
     fn from(error: StartError) -> Self {
         let kind = match &error {
             StartError::Listen { .. } => Kind::InUse,
-            StartError::Storages(_) => Kind::Configuration,
+            StartError::Storages(_) | StartError::Limits(_) => Kind::Configuration,
             StartError::System(_) | StartError::Thread(_) | _ => Kind::System,
         };
         Self::new(kind, error.to_string())
