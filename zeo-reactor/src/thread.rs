@@ -119,6 +119,11 @@ impl<S: Send + 'static> ReactorThread<S> {
         }
     }
 
+    /// The name of its thread.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// What other threads may hold.
     pub fn handle(&self) -> Handle<S> {
         self.handle.clone()

@@ -8,22 +8,22 @@ use zeo_reactor::{Address, LostReason, MioDriver, Reactor, Transport};
 use crate::kit::{Log, Mio, Place, Recorder, Seen, a_few_turns, in_all_places, join, on_transport};
 
 in_all_places!(
-    what_is_written_comes_back,
-    large_output_leaves_in_parts_and_in_order,
+    a5_what_is_written_comes_back,
+    c4_large_output_leaves_in_parts_and_in_order,
     a_peer_that_never_reads_cannot_fill_the_memory,
     the_fall_of_the_output_is_told,
     a_paused_connection_is_not_read_and_its_events_are_not_drained,
-    a_connection_is_lost_once_for_each_side,
-    lose_connection_sends_what_was_written_before,
+    c2_a_connection_is_lost_once_for_each_side,
+    c2_lose_connection_sends_what_was_written_before,
     the_peer_gets_the_last_words_although_its_own_are_not_read,
-    a_refused_connect_is_told_as_failed,
-    a_connection_that_the_factory_refuses_is_closed,
+    c2_a_refused_connect_is_told_as_failed,
+    c2_a_connection_that_the_factory_refuses_is_closed,
     the_name_of_a_lost_connection_is_never_used_again,
     a_closed_listener_takes_no_more_connections,
     a_connector_connects_many_times,
 );
 
-fn what_is_written_comes_back(place: &impl Place) {
+fn a5_what_is_written_comes_back(place: &impl Place) {
     let mut reactor = place.reactor();
     let client =
         Recorder { on_made: |transport| transport.write(b"hello"), ..Recorder::new("client") };
@@ -31,7 +31,7 @@ fn what_is_written_comes_back(place: &impl Place) {
     place.until(&mut reactor, |log| log.data("client") == b"hello");
 }
 
-fn large_output_leaves_in_parts_and_in_order(place: &impl Place) {
+fn c4_large_output_leaves_in_parts_and_in_order(place: &impl Place) {
     let mut reactor = place.reactor();
     join(place, &mut reactor, Recorder::new("server"), Recorder::new("client"));
     let data = pattern(place);
@@ -91,7 +91,7 @@ fn a_paused_connection_is_not_read_and_its_events_are_not_drained(place: &impl P
     assert!(reactor.shared().data("server") == data);
 }
 
-fn a_connection_is_lost_once_for_each_side(place: &impl Place) {
+fn c2_a_connection_is_lost_once_for_each_side(place: &impl Place) {
     let mut reactor = place.reactor();
     join(place, &mut reactor, Recorder::new("server"), Recorder::new("client"));
     on_transport(&mut reactor, "client", |transport| {
@@ -105,7 +105,7 @@ fn a_connection_is_lost_once_for_each_side(place: &impl Place) {
     assert_eq!(reactor.shared().lost("server"), [LostReason::PeerClosed]);
 }
 
-fn lose_connection_sends_what_was_written_before(place: &impl Place) {
+fn c2_lose_connection_sends_what_was_written_before(place: &impl Place) {
     let mut reactor = place.reactor();
     join(place, &mut reactor, Recorder::new("server"), Recorder::new("client"));
     let data = pattern(place);
@@ -141,7 +141,7 @@ fn the_peer_gets_the_last_words_although_its_own_are_not_read(place: &impl Place
     assert_eq!(reactor.shared().data("server"), b"", "nothing is received after lose_connection");
 }
 
-fn a_refused_connect_is_told_as_failed(place: &impl Place) {
+fn c2_a_refused_connect_is_told_as_failed(place: &impl Place) {
     let mut reactor = place.reactor();
     reactor.with(|_, cx| {
         let (listener, address) = cx.listen(&place.address(), Recorder::new("server")).unwrap();
@@ -152,7 +152,7 @@ fn a_refused_connect_is_told_as_failed(place: &impl Place) {
     assert_eq!(reactor.shared().seen, [Seen::Failed("client", io::ErrorKind::ConnectionRefused)]);
 }
 
-fn a_connection_that_the_factory_refuses_is_closed(place: &impl Place) {
+fn c2_a_connection_that_the_factory_refuses_is_closed(place: &impl Place) {
     let mut reactor = place.reactor();
     reactor.with(|_, cx| {
         let server = Recorder { accepts: false, ..Recorder::new("server") };

@@ -18,7 +18,7 @@ use zeo_reactor::{
 };
 
 #[test]
-fn a_result_reaches_the_thread_that_waits() {
+fn b5_a_result_reaches_the_thread_that_waits() {
     for round in 0..1000 {
         let (sender, deferred) = deferred();
         let sends = thread::Builder::new().spawn(move || sender.send(round)).unwrap();
@@ -45,7 +45,7 @@ fn one_may_go_on_waiting_after_a_limit() {
 }
 
 #[test]
-fn a_result_can_be_polled_for() {
+fn b5_a_result_can_be_polled_for() {
     let (sender, mut deferred) = deferred();
     assert_eq!(deferred.try_take(), None);
     sender.send(1);
@@ -79,7 +79,7 @@ fn an_abandoned_value_is_dropped_at_once() {
 }
 
 #[test]
-fn a_future_wakes_its_task_once_it_fires() {
+fn b5_a_future_wakes_its_task_once_it_fires() {
     let count = Arc::new(Wakes::default());
     let waker = Waker::from(Arc::clone(&count));
     let mut cx = Context::from_waker(&waker);
@@ -93,7 +93,7 @@ fn a_future_wakes_its_task_once_it_fires() {
 }
 
 #[test]
-fn a_callback_runs_on_the_thread_that_fires_and_hears_of_a_drop() {
+fn d3_a_callback_runs_on_the_thread_that_fires_and_hears_of_a_drop() {
     for fires in [true, false] {
         let (sender, deferred) = deferred();
         let (results, received) = bounded(1);
@@ -114,7 +114,7 @@ fn a_callback_given_late_runs_at_once() {
 }
 
 #[test]
-fn a_callback_runs_in_the_executor_of_its_maker() {
+fn b5_a_callback_runs_in_the_executor_of_its_maker() {
     let reactor = reactor_thread();
     let id = reactor.handle().ask(|(), _| thread::current().id()).wait().unwrap();
     for early in [true, false] {
@@ -141,7 +141,7 @@ fn the_reactor_that_delivers_cannot_wait_and_others_can() {
 }
 
 #[test]
-fn a_turn_within_a_callback_of_another_reactor_counts_for_both() {
+fn a4_a_turn_within_a_callback_of_another_reactor_counts_for_both() {
     let mut outer = Reactor::new(MioDriver::new().unwrap(), ());
     let mut inner = Reactor::new(MioDriver::new().unwrap(), ());
     let asked = outer.handle();
@@ -152,7 +152,7 @@ fn a_turn_within_a_callback_of_another_reactor_counts_for_both() {
 }
 
 #[test]
-fn a_private_reactor_waits_for_nobody() {
+fn a3_a_private_reactor_waits_for_nobody() {
     let mut private = Reactor::new(MioDriver::new().unwrap(), ()).private();
     private.with(|(), _| {
         let (_sender, deferred) = deferred::<()>();

@@ -17,7 +17,7 @@ fn the_same_seed_gives_the_same_run_and_another_another() {
 }
 
 #[test]
-fn bytes_are_cut_anywhere() {
+fn a5_bytes_are_cut_anywhere() {
     let mut lens = Vec::new();
     for seed in 0..50 {
         let mut pair = Pair::new(seed);

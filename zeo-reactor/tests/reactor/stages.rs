@@ -8,16 +8,16 @@ use zeo_reactor::{JobPanicked, StageConfig, StageFull, sim::World};
 use crate::kit::{Mio, Place, Sim, in_all_places};
 
 in_all_places!(
-    a_result_comes_back_in_a_later_turn,
-    a_panic_fails_only_its_own_job,
-    a_full_stage_refuses,
-    one_thread_keeps_the_order,
-    a_stage_says_how_long_its_jobs_wait,
+    b2_a_result_comes_back_in_a_later_turn,
+    b2_a_panic_fails_only_its_own_job,
+    b2_a_full_stage_refuses,
+    b2_one_thread_keeps_the_order,
+    b2_a_stage_says_how_long_its_jobs_wait,
 );
 
 const ONE_THREAD: StageConfig = StageConfig { name: "stage", threads: 1, bound: 4 };
 
-fn a_result_comes_back_in_a_later_turn(place: &impl Place) {
+fn b2_a_result_comes_back_in_a_later_turn(place: &impl Place) {
     let mut reactor = place.reactor();
     reactor.with(|log, cx| {
         let stage = cx.start_stage(ONE_THREAD).unwrap();
@@ -31,7 +31,7 @@ fn a_result_comes_back_in_a_later_turn(place: &impl Place) {
     place.until(&mut reactor, |log| log.notes == ["submitted", "then"]);
 }
 
-fn a_panic_fails_only_its_own_job(place: &impl Place) {
+fn b2_a_panic_fails_only_its_own_job(place: &impl Place) {
     let mut reactor = place.reactor();
     reactor.with(|_, cx| {
         let stage = cx.start_stage(ONE_THREAD).unwrap();
@@ -49,7 +49,7 @@ fn a_panic_fails_only_its_own_job(place: &impl Place) {
     place.until(&mut reactor, |log| log.notes == ["panicked", "fine"]);
 }
 
-fn a_stage_says_how_long_its_jobs_wait(place: &impl Place) {
+fn b2_a_stage_says_how_long_its_jobs_wait(place: &impl Place) {
     let mut reactor = place.reactor();
     let stage = reactor.with(|_, cx| {
         let stage = cx.start_stage(ONE_THREAD).unwrap();
@@ -68,7 +68,7 @@ fn a_stage_says_how_long_its_jobs_wait(place: &impl Place) {
     assert!(report.longest_wait > Duration::ZERO, "the third waits for the first two");
 }
 
-fn a_full_stage_refuses(place: &impl Place) {
+fn b2_a_full_stage_refuses(place: &impl Place) {
     let mut reactor = place.reactor();
     let stage = reactor.with(|_, cx| {
         let stage = cx.start_stage(ONE_THREAD).unwrap();
@@ -84,7 +84,7 @@ fn a_full_stage_refuses(place: &impl Place) {
     reactor.with(|_, cx| assert_eq!(cx.stage_room(stage), 4));
 }
 
-fn one_thread_keeps_the_order(place: &impl Place) {
+fn b2_one_thread_keeps_the_order(place: &impl Place) {
     let mut reactor = place.reactor();
     reactor.with(|_, cx| {
         let stage = cx.start_stage(ONE_THREAD).unwrap();
@@ -96,7 +96,7 @@ fn one_thread_keeps_the_order(place: &impl Place) {
 }
 
 #[test]
-fn a_stage_has_threads_of_its_own_with_its_name() {
+fn b2_a_stage_has_threads_of_its_own_with_its_name() {
     let mut reactor = Mio.reactor();
     let (sender, receiver) = bounded(2);
     reactor.with(|_, cx| {
@@ -120,7 +120,7 @@ fn a_stage_has_threads_of_its_own_with_its_name() {
 }
 
 #[test]
-fn in_a_simulation_time_passes_between_the_halves_of_a_job() {
+fn b2_in_a_simulation_time_passes_between_the_halves_of_a_job() {
     let world = World::new(7);
     let mut reactor = Sim(world.clone()).reactor();
     let (clock, times) = (world.clone(), bounded(1));

@@ -11,16 +11,16 @@ use zeo_reactor::{
 use crate::kit::{Log, Mio, Place, Recorder, Seen, in_all_places, join, on_transport};
 
 in_all_places!(
-    a_stop_loses_every_connection_after_one_last_flush,
+    d3_a_stop_loses_every_connection_after_one_last_flush,
     what_was_queued_before_a_stop_runs_and_what_is_queued_later_fails,
-    a_stop_fails_what_is_being_connected,
-    a_stop_ends_every_deferred,
+    d3_a_stop_fails_what_is_being_connected,
+    d3_a_stop_ends_every_deferred,
     a_stopped_reactor_starts_again_with_nothing_left,
-    stopping_twice_is_stopping_once,
-    dropping_a_reactor_ends_every_deferred,
+    d3_stopping_twice_is_stopping_once,
+    d3_dropping_a_reactor_ends_every_deferred,
 );
 
-fn a_stop_loses_every_connection_after_one_last_flush(place: &impl Place) {
+fn d3_a_stop_loses_every_connection_after_one_last_flush(place: &impl Place) {
     let (mut stopped, mut peer) = (place.reactor(), place.reactor());
     let address = stopped.with(|_, cx| {
         let server = Recorder { on_made: |to| to.write(b"goodbye"), ..Recorder::new("server") };
@@ -51,7 +51,7 @@ fn what_was_queued_before_a_stop_runs_and_what_is_queued_later_fails(place: &imp
     assert!(!handle.is_running());
 }
 
-fn a_stop_fails_what_is_being_connected(place: &impl Place) {
+fn d3_a_stop_fails_what_is_being_connected(place: &impl Place) {
     let mut reactor = place.reactor();
     reactor.with(|_, cx| {
         let (_, address) = cx.listen(&place.address(), Recorder::new("server")).unwrap();
@@ -65,7 +65,7 @@ fn a_stop_fails_what_is_being_connected(place: &impl Place) {
     assert_eq!(*seen, [Seen::Failed("client", std::io::ErrorKind::Other)]);
 }
 
-fn a_stop_ends_every_deferred(place: &impl Place) {
+fn d3_a_stop_ends_every_deferred(place: &impl Place) {
     let mut reactor = place.reactor();
     let mut waiting: Vec<Deferred<()>> = Vec::new();
     reactor.with(|_, cx| {
@@ -101,7 +101,7 @@ fn a_stopped_reactor_starts_again_with_nothing_left(place: &impl Place) {
     assert!(reactor.shared().notes.is_empty());
 }
 
-fn stopping_twice_is_stopping_once(place: &impl Place) {
+fn d3_stopping_twice_is_stopping_once(place: &impl Place) {
     let mut reactor = place.reactor();
     join(place, &mut reactor, Recorder::echo(), Recorder::new("client"));
     let handle = reactor.handle();
@@ -115,7 +115,7 @@ fn stopping_twice_is_stopping_once(place: &impl Place) {
     assert_eq!(reactor.shared().lost("server"), [LostReason::Stopped]);
 }
 
-fn dropping_a_reactor_ends_every_deferred(place: &impl Place) {
+fn d3_dropping_a_reactor_ends_every_deferred(place: &impl Place) {
     let mut reactor = place.reactor();
     let asked = reactor.handle().ask(|_, _| ());
     let (sender, deferred) = reactor.handle().deferred();
@@ -158,7 +158,7 @@ fn a_stop_waits_for_the_running_job_and_drops_its_result() {
 /// A call that is queued while the reactor stops must not stay in its queue: whoever waits for it
 /// would wait for ever.
 #[test]
-fn nobody_waits_for_ever_however_late_the_call() {
+fn d3_nobody_waits_for_ever_however_late_the_call() {
     for _ in 0..200 {
         let mut reactor = Reactor::new(MioDriver::new().unwrap(), ());
         let handle = reactor.handle();

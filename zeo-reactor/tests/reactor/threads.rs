@@ -4,11 +4,41 @@ use std::{sync::Arc, time::Duration};
 
 use crossbeam_channel::bounded;
 use zeo_reactor::{
-    JoinError, MioDriver, NotRunning, Reactor, ReactorThread, StartError, WaitError,
+    Address, Context, JoinError, MioDriver, NotRunning, Reactor, ReactorThread, StartError,
+    WaitError,
 };
 
+use crate::kit::{Log, Mio, Place, Recorder};
+
+/// Each has its own thread, state and connections; what leads to one leads to no other.
 #[test]
-fn it_starts_stops_and_starts_again() {
+fn a4_many_reactors_live_in_one_process() {
+    let threads: Vec<_> = (0..8).map(|number| start(format!("reactor {number}"))).collect();
+    let addresses: Vec<Address> = threads.iter().map(listen).collect();
+    for (thread, to) in threads.iter().zip(addresses.iter().cycle().skip(1)) {
+        let to = to.clone();
+        let greets = Recorder { on_made: |to| to.write(b"hello"), ..Recorder::new("client") };
+        thread.handle().call_from_thread(move |_, cx| cx.connect(&to, greets)).unwrap();
+    }
+    for thread in &threads {
+        while thread.handle().ask(|log, _| log.data("client")).wait().unwrap() != b"hello" {}
+        let name = thread.handle().ask(|_, _| std::thread::current().name().map(str::to_owned));
+        assert_eq!(name.wait().unwrap().as_deref(), Some(thread.name()));
+        assert_eq!(thread.handle().ask(|log, _| log.data("server")).wait().unwrap(), b"hello");
+    }
+}
+
+#[test]
+fn a6_listening_and_connecting_are_asked_of_a_running_reactor() {
+    let thread = start("running".to_owned());
+    let to = listen(&thread);
+    let (handle, client) = (thread.handle(), Recorder::new("client"));
+    handle.call_from_thread(move |_, cx| cx.connect(&to, client)).unwrap();
+    while !handle.ask(|log, _| log.made("client").is_some()).wait().unwrap() {}
+}
+
+#[test]
+fn d1_it_starts_stops_and_starts_again() {
     let thread = ReactorThread::new("again", reactor());
     for _ in 0..3 {
         assert!(!thread.is_running());
@@ -24,7 +54,7 @@ fn it_starts_stops_and_starts_again() {
 }
 
 #[test]
-fn a_call_runs_directly_when_it_is_not_running() {
+fn d1_a_call_runs_directly_when_it_is_not_running() {
     let thread = ReactorThread::new("direct", reactor());
     let here = || std::thread::current().name().map(str::to_owned);
     let before = thread.call_in_reactor(move |_, _| here());
@@ -38,14 +68,14 @@ fn a_call_runs_directly_when_it_is_not_running() {
 }
 
 #[test]
-fn a_stop_from_within_ends_the_thread() {
+fn d3_a_stop_from_within_ends_the_thread() {
     let thread = ReactorThread::spawn("within", reactor()).unwrap();
     assert_eq!(thread.handle().ask(|_, cx| cx.stop()).wait(), Ok(()));
     thread.join(None).unwrap();
 }
 
 #[test]
-fn a_stop_right_after_the_start_is_not_lost() {
+fn d1_a_stop_right_after_the_start_is_not_lost() {
     let thread = ReactorThread::new("early", reactor());
     for _ in 0..50 {
         thread.start().unwrap();
@@ -55,7 +85,7 @@ fn a_stop_right_after_the_start_is_not_lost() {
 }
 
 #[test]
-fn joining_has_a_limit() {
+fn d1_joining_has_a_limit() {
     let thread = ReactorThread::spawn("limit", reactor()).unwrap();
     assert_eq!(thread.join(Some(Duration::from_millis(1))), Err(JoinError::TimedOut));
     thread.stop().unwrap();
@@ -63,7 +93,7 @@ fn joining_has_a_limit() {
 }
 
 #[test]
-fn a_panic_fails_every_waiter_and_is_told_by_join() {
+fn d3_a_panic_fails_every_waiter_and_is_told_by_join() {
     let thread = ReactorThread::spawn("panics", reactor()).unwrap();
     let handle = thread.handle();
     let (held, never) = handle.deferred::<()>();
@@ -81,7 +111,7 @@ fn a_panic_fails_every_waiter_and_is_told_by_join() {
 }
 
 #[test]
-fn dropping_it_stops_and_joins() {
+fn d3_dropping_it_stops_and_joins() {
     let alive = Arc::new(());
     let shared = Arc::clone(&alive);
     let reactor = Reactor::new(MioDriver::new().unwrap(), shared);
@@ -90,7 +120,7 @@ fn dropping_it_stops_and_joins() {
 }
 
 #[test]
-fn dropping_it_on_its_own_thread_does_not_hang() {
+fn d3_dropping_it_on_its_own_thread_does_not_hang() {
     let thread = Arc::new(ReactorThread::spawn("its own", reactor()).unwrap());
     let handle = thread.handle();
     let (released, release) = bounded::<()>(0);
@@ -114,4 +144,13 @@ fn dropping_it_on_its_own_thread_does_not_hang() {
 
 fn reactor() -> Reactor<usize> {
     Reactor::new(MioDriver::new().unwrap(), 0)
+}
+
+fn start(name: String) -> ReactorThread<Log> {
+    ReactorThread::spawn(name, Mio.reactor()).unwrap()
+}
+
+fn listen(thread: &ReactorThread<Log>) -> Address {
+    let listen = |_: &mut Log, cx: &mut Context<Log>| cx.listen(&Mio.address(), Recorder::echo());
+    thread.handle().ask(listen).wait().unwrap().unwrap().1
 }

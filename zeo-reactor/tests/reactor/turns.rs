@@ -7,13 +7,13 @@ use zeo_reactor::{CallError, Context, MioDriver, Reactor, Time, sim::World};
 use crate::kit::{Log, Place, Sim, in_all_places};
 
 in_all_places!(
-    work_made_in_a_turn_runs_in_the_next,
-    calls_come_before_timers_and_keep_their_order,
-    timers_run_in_order_and_equal_ones_as_they_were_set,
+    b1_work_made_in_a_turn_runs_in_the_next,
+    c1_calls_come_before_timers_and_keep_their_order,
+    c1_timers_run_in_order_and_equal_ones_as_they_were_set,
     a_call_that_does_not_fit_is_refused,
 );
 
-fn work_made_in_a_turn_runs_in_the_next(place: &impl Place) {
+fn b1_work_made_in_a_turn_runs_in_the_next(place: &impl Place) {
     let mut reactor = place.reactor();
     let handle = reactor.handle();
     reactor.with(|_, cx| {
@@ -30,7 +30,7 @@ fn work_made_in_a_turn_runs_in_the_next(place: &impl Place) {
     assert_eq!(reactor.shared().notes, ["first turn", "soon", "from thread", "timer"]);
 }
 
-fn calls_come_before_timers_and_keep_their_order(place: &impl Place) {
+fn c1_calls_come_before_timers_and_keep_their_order(place: &impl Place) {
     let mut reactor = place.reactor();
     reactor.with(|_, cx| {
         cx.call_later(Duration::ZERO, |log, _| log.note("timer"));
@@ -42,7 +42,7 @@ fn calls_come_before_timers_and_keep_their_order(place: &impl Place) {
     assert_eq!(reactor.shared().notes, ["one", "two", "timer"]);
 }
 
-fn timers_run_in_order_and_equal_ones_as_they_were_set(place: &impl Place) {
+fn c1_timers_run_in_order_and_equal_ones_as_they_were_set(place: &impl Place) {
     let mut reactor = place.reactor();
     reactor.with(|_, cx| {
         let cancelled = note_after(cx, 1, "cancelled");
@@ -98,7 +98,7 @@ fn a_flood_of_calls_does_not_keep_a_turn_from_ending() {
 }
 
 #[test]
-fn every_call_from_a_thread_wakes_the_sleeper() {
+fn c1_every_call_from_a_thread_wakes_the_sleeper() {
     let mut reactor = Reactor::new(MioDriver::new().unwrap(), 0_usize);
     let handle = reactor.handle();
     let callers = thread::scope(|scope| {

@@ -63,6 +63,24 @@ fn an_aborted_transaction_leaves_nothing() {
     assert_eq!(peer.load(1, Tid::MAX).0, Loaded::Absent);
 }
 
+/// Whoever hears of a transaction that is not committed drops good objects, or shows bad ones.
+#[test]
+fn b3_what_is_not_committed_is_told_to_nobody() {
+    let server = Server::in_memory().unwrap();
+    let (mut writer, mut watcher) = (Peer::connect(&server), Peer::connect(&server));
+    let first = writer.commit(&Txn::new(1, 0, Tid::ZERO), &[(1, None, b"a")]).unwrap();
+    let stale: Stored<'_> = (1, Some(Tid::ZERO), b"b");
+    assert!(writer.commit(&Txn::new(2, 0, first), &[stale, (2, None, b"b")]).is_err());
+    writer.write(&Txn::new(3, 0, first).begin());
+    writer.write(&crate::peer::store(3, 3, None, b"c"));
+    writer.say(&zeo_proto::ClientMessage::TpcAbort(3));
+    let last = writer.commit(&Txn::new(4, 0, first), &[(4, None, b"d")]).unwrap();
+    for (tid, oid) in [(first, 1), (last, 4)] {
+        let expected = ServerMessage::Invalidate(tid, vec![Oid::new(oid)], false);
+        assert_eq!(watcher.notice(), expected);
+    }
+}
+
 #[test]
 fn a_commit_whose_answer_was_lost_can_be_asked_for() {
     let server = Server::in_memory().unwrap();
