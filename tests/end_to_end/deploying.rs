@@ -38,6 +38,8 @@ fn the_service_manager_hears_of_progress_while_a_storage_is_opened() {
     fs::remove_dir_all(dir.path().join("data/main/index")).unwrap();
     let manager = Manager::new(dir.path());
     let _daemon = manager.start(dir.path(), &["--small-sizes", "--log-level", "error"]);
+    let opening = manager.receive();
+    assert!(opening.contains("STATUS=opening directory="), "{opening}");
     let progress = manager.receive();
     assert!(progress.contains("STATUS=read this far in the journal segment="), "{progress}");
     assert!(progress.contains("EXTEND_TIMEOUT_USEC="), "{progress}");

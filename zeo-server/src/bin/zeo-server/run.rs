@@ -13,7 +13,7 @@ use zeo_server::{RunningServer, Server};
 
 use crate::config::Settings;
 use crate::logging::{self, Log, LogTarget};
-use crate::service::{Progress, ServiceManager};
+use crate::service::{PROGRESS, Progress, ServiceManager};
 use crate::signals::Control;
 use crate::trouble::{Kind, Trouble};
 
@@ -99,7 +99,7 @@ fn sync_name(directory: &Path) -> io::Result<()> {
 }
 
 fn open(directory: &Path, options: OpenOptions) -> Result<Arc<dyn Storage>, Trouble> {
-    tracing::info!(directory = %directory.display(), "opening");
+    tracing::info!(target: PROGRESS, directory = %directory.display(), "opening");
     let storage = storage::open(directory, options)
         .map_err(|error| Trouble::from(error).about(&directory.display().to_string()))?;
     Ok(Arc::new(storage))

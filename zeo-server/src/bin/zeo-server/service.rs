@@ -113,7 +113,7 @@ impl Visit for Text {
 }
 
 /// The target of events that tell of progress.
-const PROGRESS: &str = "zeo_server::progress";
+pub(crate) const PROGRESS: &str = "zeo_server::progress";
 
 /// How long the next sign of progress may take.
 const PATIENCE: Duration = Duration::from_mins(2);
