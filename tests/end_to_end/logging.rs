@@ -119,6 +119,25 @@ fn a_log_that_cannot_be_written_stops_nothing() {
     assert!(time < Duration::from_secs(5), "{time:?}");
 }
 
+#[test]
+fn lines_that_were_lost_are_counted_when_there_is_room_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = dir.path().join("log");
+    std::os::unix::fs::symlink("/dev/full", &log).unwrap();
+    let daemon = start(dir.path(), &log, &[]);
+    for _ in 0..50 {
+        say_nonsense(&daemon);
+    }
+    fs::remove_file(&log).unwrap();
+    daemon.signal("USR2");
+    wait_until("it has said so", || log.exists() && read(&log).contains("log lines were lost"));
+    daemon.terminate();
+    let log = read(&log);
+    let (_, lost) = log.split_once(" lost=").unwrap();
+    let lost: u32 = lost.split_whitespace().next().unwrap().parse().unwrap();
+    assert!(lost >= 50, "{log}");
+}
+
 /// Standard error is a pipe and its reader hangs: it takes 64 KiB, and then every write to it
 /// waits.
 #[test]

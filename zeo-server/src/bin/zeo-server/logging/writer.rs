@@ -99,7 +99,11 @@ fn write_all(queue: &Receiver<Entry>, sink: &mut Sink, shared: &Shared) {
             reopen(sink);
         }
         match entry {
-            Entry::Line(line) => write(sink, &line, shared),
+            Entry::Line(line) => match sink.write(&line) {
+                Ok(()) if queue.is_empty() => tell_of_lost_lines(shared),
+                Ok(()) => {}
+                Err(_) => _ = shared.lost.fetch_add(1, Ordering::Relaxed),
+            },
             Entry::Look => {}
             // Whoever asked may have given up.
             Entry::Flush(done) => drop(done.send(())),
@@ -114,11 +118,8 @@ fn reopen(sink: &mut Sink) {
     }
 }
 
-fn write(sink: &mut Sink, line: &[u8], shared: &Shared) {
-    if sink.write(line).is_err() {
-        shared.lost.fetch_add(1, Ordering::Relaxed);
-        return;
-    }
+/// When lines can be written again, and there is room in the queue for one that says so.
+fn tell_of_lost_lines(shared: &Shared) {
     let lost = shared.lost.swap(0, Ordering::Relaxed);
     if lost > 0 {
         tracing::warn!(lost, "log lines were lost, because they could not be written in time");
