@@ -198,7 +198,7 @@ impl World {
         let count = 1 + self.random.below(4);
         let commits: Vec<_> =
             (0..count).map(|_| self.model.random_commit(&mut self.random)).collect();
-        let group = commits.iter().cloned().map(Operation::Commit).collect();
+        let group: Vec<_> = commits.iter().map(|commit| self.as_sent(storage, commit)).collect();
         let answers = storage.apply(group, now);
         let mut goes_on = true;
         for (commit, answer) in commits.into_iter().zip(answers) {
@@ -217,6 +217,18 @@ impl World {
             goes_on = false;
         }
         goes_on
+    }
+
+    /// A commit, the data of which sometimes waits in a file, where there is room for one.
+    fn as_sent(&mut self, storage: &Simulated, commit: &Commit) -> Operation {
+        let mut spilled = commit.clone();
+        if self.random.below(8) == 0
+            && let Ok(Some(mut file)) = storage.spill_file()
+            && file.spill(&mut spilled.records).is_ok()
+        {
+            return Operation::Commit(spilled);
+        }
+        Operation::Commit(commit.clone())
     }
 
     fn reserve(&mut self, storage: &Simulated) -> bool {

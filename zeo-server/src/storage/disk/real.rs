@@ -18,11 +18,22 @@ pub struct RealDisk {
 impl RealDisk {
     /// The files in that directory, which is created where it does not exist.
     pub fn new(dir: &Path) -> io::Result<Self> {
+        Self::make(dir, sync_dir)
+    }
+
+    /// Every directory that may be new is synced in the one that it is in: without that, a power
+    /// cut can take the whole store. That is done at each opening, as an earlier one may have come
+    /// to its end in between.
+    fn make(dir: &Path, mut sync: impl FnMut(&Path) -> io::Result<()>) -> io::Result<Self> {
         let journal = dir.join("journal");
-        if !journal.is_dir() {
-            fs::create_dir_all(&journal)?;
-            sync_dir(dir)?;
-            dir.parent().filter(|parent| parent.is_dir()).map_or(Ok(()), sync_dir)?;
+        fs::create_dir_all(&journal)?;
+        sync(dir)?;
+        for above in dir.canonicalize()?.ancestors().skip(1) {
+            match sync(above) {
+                // What this process cannot even read it has not made, nor anything above it.
+                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => break,
+                synced => synced?,
+            }
         }
         Ok(Self { dir: dir.to_owned(), journal })
     }
@@ -139,6 +150,23 @@ mod tests {
         assert!(matches!(refused, LockError::Held(Some(pid)) if pid == std::process::id()));
         drop(lock);
         second.lock().unwrap();
+    }
+
+    #[test]
+    fn every_directory_on_the_way_is_made_durable() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().canonicalize().unwrap();
+        let mut synced = Vec::new();
+        let mut note = |path: &Path| {
+            synced.push(path.to_owned());
+            Ok(())
+        };
+        for _ in 0..2 {
+            RealDisk::make(&root.join("data/main"), &mut note).unwrap();
+        }
+        let each = synced.len() / 2;
+        assert_eq!(synced[..each], synced[each..], "an earlier opening may not have come so far");
+        assert!(synced.starts_with(&[root.join("data/main"), root.join("data"), root]));
     }
 
     #[test]
