@@ -1,17 +1,17 @@
 //! What a returning client has missed: from the memory of recent commits, else from the journal.
 //!
-//! A short list is put together in the reactor's turn, a longer one in the catch-up stage, one
-//! after the other, and no more than one at a time for a session: a list may have a million oids,
-//! and the storage may have to read much for it.
+//! A short list is put together in the reactor's turn, a longer one in the catch-up stage, encoded
+//! as it is sent, one after the other, and no more than one at a time for a session: a list may
+//! have a million oids, and the storage may have to read much for it.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use zeo_proto::{CatchUp, Failure, MAX_PAGE, Oid, Reply, ServerMessage, Tid};
+use bytes::Bytes;
+use zeo_proto::{CallId, CatchUp, Failure, MAX_PAGE, Oid, Reply, ServerMessage, Tid};
 use zeo_reactor::{Context, JobPanicked};
 
 use crate::database::{DatabaseId, begin_job};
-use crate::outgoing::send;
 use crate::server::Server;
 use crate::session::Caller;
 use crate::storage::{Changes, StorageError};
@@ -45,11 +45,10 @@ impl Server {
         if session.is_catching_up || database.catch_ups.waiting.len() >= MAX_WAITING {
             return self.fail(cx, caller, Failure::Busy);
         }
-        if let Some(oids) = database.recent.changes_since(since)
-            && oids.len() <= MAX_PAGE
-        {
+        if let Some(oids) = database.recent.few_changes_since(since, IN_TURN) {
             let (through, limit) = (database.published, self.limits.catch_up_oids);
-            return self.tell_changes(cx, caller, through, distinct(oids, limit));
+            let frames = encode(caller.call, through, distinct(oids, limit));
+            return self.tell_changes(cx, caller, frames);
         }
         session.is_catching_up = true;
         database.catch_ups.waiting.push_back((caller, since));
@@ -67,12 +66,15 @@ impl Server {
             }
             let (storage, through) = (Arc::clone(&database.storage), database.published);
             let recent = database.recent.changes_since(since);
-            let work = move || match recent {
-                Some(oids) => Ok(distinct(oids, limit)),
-                None => storage.changes_since(since, through, limit),
+            let work = move || -> Result<Vec<Bytes>, StorageError> {
+                let changes = match recent {
+                    Some(oids) => distinct(oids, limit),
+                    None => storage.changes_since(since, through, limit)?,
+                };
+                Ok(encode(caller.call, through, changes))
             };
             let then = move |server: &mut Self, cx: &mut Context<Self>, result| {
-                server.changes_found(cx, (id, caller), through, result);
+                server.changes_found(cx, (id, caller), result);
             };
             database.catch_ups.is_running = true;
             begin_job(cx, database.stages.catch_up, work, then);
@@ -83,15 +85,14 @@ impl Server {
         &mut self,
         cx: &mut Context<Self>,
         (id, caller): (DatabaseId, Caller),
-        through: Tid,
-        result: Result<Result<Changes, StorageError>, JobPanicked>,
+        result: Result<Result<Vec<Bytes>, StorageError>, JobPanicked>,
     ) {
         self.databases.at_mut(id).catch_ups.is_running = false;
         if let Some(session) = self.sessions.get_mut(&caller.conn) {
             session.is_catching_up = false;
         }
         match result {
-            Ok(Ok(changes)) => self.tell_changes(cx, caller, through, changes),
+            Ok(Ok(frames)) => self.tell_changes(cx, caller, frames),
             Ok(Err(error)) => {
                 tracing::error!("catching up: {error}");
                 self.fail(cx, caller, Failure::StorageFailed(error.to_string()));
@@ -105,37 +106,41 @@ impl Server {
         self.advance_stop(cx);
     }
 
-    fn tell_changes(
-        &mut self,
-        cx: &mut Context<Self>,
-        caller: Caller,
-        through: Tid,
-        changes: Changes,
-    ) {
-        let last = match changes {
-            Changes::Objects(oids) => tell_all_but_last(cx, caller, through, oids),
-            Changes::TooMany => CatchUp::TooOld { through },
-            Changes::NotOfThisHistory => CatchUp::NotOfThisHistory { through },
-        };
-        self.reply(cx, caller, Reply::CatchUp(last));
+    fn tell_changes(&mut self, cx: &mut Context<Self>, caller: Caller, frames: Vec<Bytes>) {
+        if let Some(transport) = cx.transport(caller.conn) {
+            frames.into_iter().for_each(|frame| transport.write_bytes(frame));
+            transport.yield_turn();
+        }
+        self.call_ended(cx, caller.conn);
     }
 }
 
-/// Sends all pages but the last, which is the one that ends the call.
-fn tell_all_but_last(
-    cx: &mut Context<Server>,
-    caller: Caller,
-    through: Tid,
-    mut oids: Vec<Oid>,
-) -> CatchUp {
+/// The frames of an answer, one a page.
+fn encode(call: CallId, through: Tid, changes: Changes) -> Vec<Bytes> {
+    match changes {
+        Changes::Objects(oids) => encode_pages(call, through, oids),
+        Changes::TooMany => vec![frame(call, CatchUp::TooOld { through })],
+        Changes::NotOfThisHistory => vec![frame(call, CatchUp::NotOfThisHistory { through })],
+    }
+}
+
+/// The last page, which may be empty, ends the call.
+fn encode_pages(call: CallId, through: Tid, mut oids: Vec<Oid>) -> Vec<Bytes> {
+    let mut frames = Vec::new();
     while oids.len() > MAX_PAGE {
         let rest = oids.split_off(MAX_PAGE);
-        let page = CatchUp::Page { through, oids, more: true };
-        let message = ServerMessage::Reply(caller.call, Reply::CatchUp(page));
-        send(cx, caller.conn, &message, &bytes::Bytes::new());
+        frames.push(frame(call, CatchUp::Page { through, oids, more: true }));
         oids = rest;
     }
-    CatchUp::Page { through, oids, more: false }
+    frames.push(frame(call, CatchUp::Page { through, oids, more: false }));
+    frames
+}
+
+fn frame(call: CallId, page: CatchUp) -> Bytes {
+    let mut frame = Vec::new();
+    let message = ServerMessage::Reply(call, Reply::CatchUp(page));
+    zeo_proto::encode_head(&message, 0, &mut frame).expect("a page fits a frame");
+    frame.into()
 }
 
 /// Each object once, unless they are too many.
@@ -145,5 +150,7 @@ fn distinct(mut oids: Vec<Oid>, limit: usize) -> Changes {
     if oids.len() > limit { Changes::TooMany } else { Changes::Objects(oids) }
 }
 
+/// Changes that are told in the turn in which they are asked for.
+const IN_TURN: usize = 1_024;
 /// Sessions that may wait for the catch-up stage; one more is told `Busy`.
 const MAX_WAITING: usize = 1_024;

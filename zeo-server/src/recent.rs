@@ -67,14 +67,27 @@ impl Recent {
     ///
     /// A tid that is none of the remembered ones is left to the storage to judge.
     pub(crate) fn changes_since(&self, tid: Tid) -> Option<Vec<Oid>> {
+        let from = self.first_commit_after(tid)?;
+        Some(self.commits.range(from..).flat_map(|(_, oids)| oids.iter().copied()).collect())
+    }
+
+    /// The same, unless the commits or the objects are more than `max`.
+    pub(crate) fn few_changes_since(&self, tid: Tid, max: usize) -> Option<Vec<Oid>> {
+        let from = self.first_commit_after(tid)?;
+        let commits = self.commits.range(from..);
+        let are_few = commits.len() <= max
+            && commits.clone().map(|(_, oids)| oids.len()).sum::<usize>() <= max;
+        are_few.then(|| commits.flat_map(|(_, oids)| oids.iter().copied()).collect())
+    }
+
+    /// The place of the first commit after a remembered tid.
+    fn first_commit_after(&self, tid: Tid) -> Option<usize> {
         let from = self.commits.partition_point(|&(other, _)| other <= tid);
         let known = match from.checked_sub(1) {
             Some(last) => self.commits.get(last).is_some_and(|&(other, _)| other == tid),
             None => tid == self.floor,
         };
-        known.then(|| {
-            self.commits.range(from..).flat_map(|(_, oids)| oids.iter().copied()).collect()
-        })
+        known.then_some(from)
     }
 
     /// How many oids are remembered.
@@ -134,5 +147,7 @@ mod tests {
         assert_eq!(recent.changes_since(tid(13)), None);
         assert_eq!(recent.changes_since(tid(15)), None);
         assert_eq!(recent.changes_since(tid(9)), None);
+        assert_eq!(recent.few_changes_since(tid(12), 2), Some(vec![A, B]));
+        assert_eq!(recent.few_changes_since(tid(12), 1), None);
     }
 }

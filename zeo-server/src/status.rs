@@ -12,6 +12,10 @@ impl Server {
     pub(crate) fn status(&mut self, cx: &mut Context<Self>, caller: Caller) {
         let status = self.status_json(cx.now());
         self.reply_with(cx, caller, Reply::Status, &status.into());
+        // Such an answer costs as much as dozens of others.
+        if let Some(transport) = cx.transport(caller.conn) {
+            transport.yield_turn();
+        }
     }
 
     /// One object a storage, under its name; the keys that ZEO's monitoring knows come first, those

@@ -62,7 +62,7 @@ impl<'a> Field<'a> {
     }
 }
 
-pub(crate) const KINDS: [Kind; 34] = [
+pub(crate) const KINDS: [Kind; 35] = [
     kind("says nothing", TOLERATED, says_nothing),
     kind("says hello a byte at a time", TOLERATED, says_hello_slowly),
     kind("says half a hello", TOLERATED, says_half_a_hello),
@@ -91,6 +91,7 @@ pub(crate) const KINDS: [Kind; 34] = [
     kind("stores one object all the time", TOLERATED, stores_one_object),
     kind("commits conflicts all the time", "Conflict", commits_conflicts),
     kind("commits all the time", "Finished", commits_all_the_time),
+    kind("commits many objects at once", "Finished", commits_many_objects),
     kind("resets in the middle of a commit", TOLERATED, resets_in_a_commit),
     kind("asks for outcomes all the time", "Busy", asks_for_outcomes),
     kind("takes names all the time", TOLERATED, takes_names),
@@ -317,6 +318,19 @@ fn commits_all_the_time(field: &Field<'_>) -> Ended {
         };
         wire.write(&(0..100).flat_map(commit).collect::<Vec<u8>>())?;
         (0..100).try_for_each(|_| Ok(last = format!("{:?}", wire.answer()?)))
+    });
+    if end == TOLERATED { last } else { end }
+}
+
+fn commits_many_objects(field: &Field<'_>) -> Ended {
+    let mut wire = Wire::connect(field);
+    let mut last = String::new();
+    let end = again(field, || {
+        let begin = begin(1, fresh(), Tid::ZERO);
+        let stores = (0..30_000).flat_map(|_| store(1, Oid::new(fresh()), Some(Tid::ZERO), b"x"));
+        wire.write(&[begin, stores.collect(), vote(1)].concat())?;
+        last = format!("{:?}", wire.answer()?);
+        Ok(())
     });
     if end == TOLERATED { last } else { end }
 }

@@ -267,6 +267,6 @@ fn is_passing(error: &io::Error) -> bool {
 }
 
 /// Beyond these, others get their turn first.
-const ACCEPTS_PER_TURN: usize = 256;
-const READ_PER_TURN: usize = 1024 * 1024;
+const ACCEPTS_PER_TURN: usize = 16;
+const READ_PER_TURN: usize = 256 * 1024;
 const ACCEPT_BACK_OFF: Duration = Duration::from_millis(100);
