@@ -5,10 +5,9 @@
 //! invalidated, the writers answered. The next group is already on its way by then, since what it
 //! needs is durability, not publication.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use zeo_proto::{Failure, Oid, Outcome, OutcomeQuery, Reply, Tid};
 use zeo_reactor::{ConnId, Context, JobPanicked};
 
@@ -17,6 +16,10 @@ use crate::outgoing;
 use crate::server::Server;
 use crate::session::Caller;
 use crate::storage::{Applied, Operation, Refused};
+use crate::writes::{MANY, Writes};
+
+/// What became of a group, in its order.
+type Results = Vec<Result<Applied, Refused>>;
 
 /// Operations of one database that wait for the commit stage, or are in it.
 ///
@@ -50,11 +53,28 @@ impl CommitQueue {
 pub(crate) enum Waiter {
     /// A client's commit: what it writes, with the data that is in memory; the bytes that it
     /// holds there; and how long it is.
-    Commit { caller: Caller, writes: Vec<(Oid, Option<Bytes>)>, memory: u64, bytes: u64 },
+    Commit { caller: Caller, writes: Writes, memory: u64, bytes: u64 },
     /// The pool of oids, which wanted that many.
     Oids(u32),
     /// A client's question.
     Outcome(Caller),
+}
+
+impl Waiter {
+    /// Lends what is written to the stage.
+    fn take_writes(&mut self) -> Writes {
+        match self {
+            Self::Commit { writes, .. } => core::mem::take(writes),
+            Self::Oids(_) | Self::Outcome(_) => Writes::default(),
+        }
+    }
+
+    /// Gives it back.
+    fn set_writes(&mut self, settled: Writes) {
+        if let Self::Commit { writes, .. } = self {
+            *writes = settled;
+        }
+    }
 }
 
 impl Server {
@@ -99,14 +119,20 @@ impl Server {
             }
             return;
         }
-        let (operations, waiters) = take_group(&mut database.commits, max_operations, max_bytes);
+        let (operations, mut waiters) =
+            take_group(&mut database.commits, max_operations, max_bytes);
         let storage = Arc::clone(&database.storage);
         let unix_micros = cx.unix_micros();
         database.commits.applying = true;
         database.counters.groups += 1;
-        let work = move || storage.apply(operations, unix_micros);
-        let then = move |server: &mut Self, cx: &mut Context<Self>, results| {
-            server.applied(cx, id, waiters, results);
+        let mut writes: Vec<Writes> = waiters.iter_mut().map(Waiter::take_writes).collect();
+        let work = move || {
+            let results = storage.apply(operations, unix_micros);
+            writes.iter_mut().for_each(Writes::settle);
+            (results, writes)
+        };
+        let then = move |server: &mut Self, cx: &mut Context<Self>, done| {
+            server.applied(cx, id, waiters, done);
         };
         begin_job(cx, database.stages.commit, work, then);
     }
@@ -115,11 +141,14 @@ impl Server {
         &mut self,
         cx: &mut Context<Self>,
         id: DatabaseId,
-        waiters: Vec<Waiter>,
-        results: Result<Vec<Result<Applied, Refused>>, JobPanicked>,
+        mut waiters: Vec<Waiter>,
+        done: Result<(Results, Vec<Writes>), JobPanicked>,
     ) {
-        let results = match results {
-            Ok(results) => results,
+        let results = match done {
+            Ok((results, writes)) => {
+                waiters.iter_mut().zip(writes).for_each(|(waiter, w)| waiter.set_writes(w));
+                results
+            }
             Err(panicked) => self.apply_panicked(id, &panicked, waiters.len()),
         };
         self.databases.at_mut(id).commits.applying = false;
@@ -170,7 +199,7 @@ impl Server {
         cx: &mut Context<Self>,
         id: DatabaseId,
         caller: Caller,
-        (tid, writes): (Tid, Vec<(Oid, Option<Bytes>)>),
+        (tid, writes): (Tid, Writes),
     ) {
         // A transaction that was sent again was published the first time.
         if tid > self.databases.at(id).published {
@@ -187,12 +216,11 @@ impl Server {
         cx: &mut Context<Self>,
         id: DatabaseId,
         tid: Tid,
-        (by, writes): (ConnId, Vec<(Oid, Option<Bytes>)>),
+        (by, writes): (ConnId, Writes),
     ) {
         let database = self.databases.at_mut(id);
-        let last_writes: BTreeMap<Oid, Option<Bytes>> = writes.into_iter().collect();
-        let oids: Vec<Oid> = last_writes.keys().copied().collect();
-        replace_hot(database, tid, last_writes);
+        let oids = writes.oids();
+        replace_hot(database, tid, &oids, writes);
         database.published = tid;
         database.counters.commits += 1;
         if database.trouble.take().is_some() {
@@ -293,8 +321,11 @@ fn take_group(
 }
 
 /// What was just written is what will be read; what waited in a file is not worth the memory.
-fn replace_hot(database: &mut Database, tid: Tid, writes: BTreeMap<Oid, Option<Bytes>>) {
-    for (oid, data) in writes {
+fn replace_hot(database: &mut Database, tid: Tid, oids: &[Oid], writes: Writes) {
+    if oids.len() > MANY {
+        return database.hot.remove_many(oids);
+    }
+    for (oid, data) in writes.into_data() {
         match data {
             Some(data) => database.hot.insert(oid, tid, &data),
             None => database.hot.remove(oid),

@@ -57,6 +57,15 @@ impl Hot {
         self.cache.remove(&oid);
     }
 
+    /// Forgets many objects, which are in order; takes no longer than there are records for.
+    pub(crate) fn remove_many(&mut self, oids: &[Oid]) {
+        if oids.len() < self.cache.len() {
+            oids.iter().for_each(|&oid| self.remove(oid));
+        } else {
+            self.cache.retain(|oid, _| oids.binary_search(oid).is_err());
+        }
+    }
+
     /// Bytes held now.
     pub(crate) fn bytes(&self) -> u64 {
         self.cache.weight()
@@ -91,6 +100,20 @@ mod tests {
         assert_eq!(hot.find(Oid::new(1), Tid::new(6)).unwrap().data, "data");
         hot.remove(Oid::new(1));
         assert!(hot.find(Oid::new(1), Tid::MAX).is_none());
+    }
+
+    #[test]
+    fn many_are_forgotten_and_the_others_stay() {
+        for count in [10, 10_000] {
+            let mut hot = Hot::new(1 << 20, 7);
+            for number in 0..100 {
+                hot.insert(Oid::new(number), Tid::new(5), &Bytes::from_static(b"data"));
+            }
+            let oids: Vec<Oid> = (50..50 + count).map(Oid::new).collect();
+            hot.remove_many(&oids);
+            let kept = (0..100).filter(|&number| hot.find(Oid::new(number), Tid::MAX).is_some());
+            assert_eq!(kept.count(), usize::try_from(100 - count.min(50)).unwrap());
+        }
     }
 
     #[test]

@@ -50,6 +50,7 @@ mod status;
 mod stop;
 pub mod storage;
 mod transaction;
+mod writes;
 
 pub use builder::{RunningServer, ServerBuilder, StartError, Stopper};
 pub use limits::Limits;

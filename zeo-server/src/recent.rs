@@ -7,11 +7,18 @@ use std::collections::{BTreeSet, VecDeque};
 
 use zeo_proto::{Oid, Tid};
 
+use crate::writes::MANY;
+
 /// Commits in the order of their publication, bounded by the number of oids in them.
 #[derive(Debug)]
 pub(crate) struct Recent {
     commits: VecDeque<(Tid, Vec<Oid>)>,
+    /// How many oids there are in them.
+    oids: usize,
     by_oid: BTreeSet<(Oid, Tid)>,
+    /// The commits of very many oids, which are looked for in their own list: to put each of them
+    /// into `by_oid`, and to take it out again, would take too long for one turn.
+    large: VecDeque<Tid>,
     /// Every commit after this tid is remembered; the tid itself is one of this history.
     floor: Tid,
     max_oids: usize,
@@ -31,24 +38,46 @@ pub(crate) enum Since {
 impl Recent {
     /// Remembers nothing yet; `last_tid` is the last commit before.
     pub(crate) fn new(last_tid: Tid, max_oids: usize) -> Self {
-        Self { commits: VecDeque::new(), by_oid: BTreeSet::new(), floor: last_tid, max_oids }
+        Self {
+            commits: VecDeque::new(),
+            oids: 0,
+            by_oid: BTreeSet::new(),
+            large: VecDeque::new(),
+            floor: last_tid,
+            max_oids,
+        }
     }
 
-    /// Remembers a commit; its tid is newer than all before, its oids come once each.
+    /// Remembers a commit; its tid is newer than all before, its oids come once each, in order.
+    ///
+    /// After a large one it forgets what is too much step by step, with the commits that follow.
     pub(crate) fn remember(&mut self, tid: Tid, oids: Vec<Oid>) {
-        self.by_oid.extend(oids.iter().map(|&oid| (oid, tid)));
+        let mut steps = FORGOTTEN_AT_ONCE.max(oids.len() / 8);
+        self.oids += oids.len();
+        if oids.len() > MANY {
+            self.large.push_back(tid);
+        } else {
+            self.by_oid.extend(oids.iter().map(|&oid| (oid, tid)));
+        }
         self.commits.push_back((tid, oids));
-        while self.by_oid.len() > self.max_oids {
-            self.forget_oldest();
+        while self.oids > self.max_oids && steps > 0 {
+            steps = steps.saturating_sub(self.forget_oldest());
         }
     }
 
-    fn forget_oldest(&mut self) {
-        let Some((tid, oids)) = self.commits.pop_front() else { return };
-        for oid in oids {
-            self.by_oid.remove(&(oid, tid));
-        }
+    /// Forgets a commit, and says how much work that was.
+    fn forget_oldest(&mut self) -> usize {
+        let Some((tid, oids)) = self.commits.pop_front() else { return 0 };
+        self.oids -= oids.len();
         self.floor = tid;
+        if self.large.front() == Some(&tid) {
+            self.large.pop_front();
+            return 1;
+        }
+        for oid in &oids {
+            self.by_oid.remove(&(*oid, tid));
+        }
+        oids.len() + 1
     }
 
     /// The first commit after `tid` that wrote `oid`.
@@ -56,10 +85,19 @@ impl Recent {
         if tid < self.floor {
             return Since::Forgotten;
         }
-        match self.by_oid.range((oid, tid.next())..=(oid, Tid::MAX)).next() {
-            Some(&(_, tid)) => Since::ChangedAt(tid),
-            None => Since::Unchanged,
-        }
+        let small = self.by_oid.range((oid, tid.next())..=(oid, Tid::MAX)).next();
+        let changes = [small.map(|&(_, tid)| tid), self.first_large_after(oid, tid)];
+        changes.into_iter().flatten().min().map_or(Since::Unchanged, Since::ChangedAt)
+    }
+
+    /// The first commit of very many oids after `tid` that wrote `oid`.
+    fn first_large_after(&self, oid: Oid, tid: Tid) -> Option<Tid> {
+        let from = self.large.partition_point(|&other| other <= tid);
+        self.large.range(from..).copied().find(|&large| {
+            let place = self.commits.binary_search_by_key(&large, |&(other, _)| other);
+            let commit = place.ok().and_then(|place| self.commits.get(place));
+            commit.is_some_and(|(_, oids)| oids.binary_search(&oid).is_ok())
+        })
     }
 
     /// The objects written after `tid`, some of them several times; `None` where the memory does
@@ -92,9 +130,12 @@ impl Recent {
 
     /// How many oids are remembered.
     pub(crate) fn len(&self) -> usize {
-        self.by_oid.len()
+        self.oids
     }
 }
+
+/// Oids that are forgotten in one turn, at least.
+const FORGOTTEN_AT_ONCE: usize = 16 << 10;
 
 #[cfg(test)]
 mod tests {
@@ -134,6 +175,23 @@ mod tests {
         recent.remember(tid(11), vec![A, B]);
         assert_eq!(recent.first_after(A, tid(10)), Since::Forgotten);
         assert_eq!(recent.first_after(A, tid(11)), Since::Unchanged);
+    }
+
+    /// Publishing a million objects kept everybody waiting for half a second.
+    #[test]
+    fn a_large_commit_is_remembered_whole_and_forgotten_in_one_step() {
+        let mut recent = Recent::new(tid(10), 10_000);
+        let many: Vec<Oid> = (0..9_000).map(|number| Oid::new(number * 2)).collect();
+        recent.remember(tid(11), vec![B]);
+        recent.remember(tid(12), many.clone());
+        recent.remember(tid(13), vec![A]);
+        assert_eq!(recent.first_after(B, tid(11)), Since::ChangedAt(tid(12)));
+        assert_eq!(recent.first_after(B, tid(10)), Since::ChangedAt(tid(11)));
+        assert_eq!(recent.first_after(A, tid(10)), Since::ChangedAt(tid(13)));
+        recent.remember(tid(14), many);
+        assert_eq!(recent.len(), 9_001);
+        assert_eq!(recent.first_after(B, tid(11)), Since::Forgotten);
+        assert_eq!(recent.first_after(B, tid(12)), Since::ChangedAt(tid(14)));
     }
 
     #[test]

@@ -1,11 +1,11 @@
 //! A transaction while it gathers, and what of it is in memory.
 
-use bytes::Bytes;
 use zeo_proto::{Begin, Failure, Oid, Tid, TxnMeta};
 
 use crate::limits::Limits;
 use crate::spill::SpillKey;
 use crate::storage::{Commit, Record, SpillFile};
+use crate::writes::{MANY, Writes};
 
 /// A transaction between `tpc_begin` and the commit stage.
 #[derive(Debug)]
@@ -73,10 +73,12 @@ impl OpenTransaction {
         self.failed.as_ref()
     }
 
-    /// What it writes, with the data that is in memory.
-    pub(crate) fn writes(&self) -> Vec<(Oid, Option<Bytes>)> {
+    /// What it writes, with the data that is in memory, unless that is too many to be kept there.
+    pub(crate) fn writes(&self) -> Writes {
         let records = self.spilled.iter().chain(&self.records);
-        records.map(|record| (record.oid, record.body.held().cloned())).collect()
+        let is_kept = self.spilled.len() + self.records.len() <= MANY;
+        let data = |record: &Record| record.body.held().filter(|_| is_kept).cloned();
+        Writes::new(records.map(|record| (record.oid, data(record))).collect())
     }
 
     /// Bytes that it holds in memory.
