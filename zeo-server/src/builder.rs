@@ -266,3 +266,24 @@ impl Stopper {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crossbeam_channel::{RecvError, bounded};
+
+    use super::*;
+
+    #[test]
+    fn a_server_that_hangs_does_not_respond() {
+        let server = Server::in_memory().unwrap();
+        assert!(server.responds(Duration::from_mins(1)));
+        let (release, held) = bounded::<()>(0);
+        let hang = move |_: &mut Server, _: &mut Context<Server>| {
+            let _: Result<(), RecvError> = held.recv();
+        };
+        server.thread.handle().call_from_thread(hang).unwrap();
+        assert!(!server.responds(Duration::from_millis(20)));
+        drop(release);
+        assert!(server.responds(Duration::from_mins(1)));
+    }
+}
