@@ -47,7 +47,7 @@ impl Life {
     /// What it says next.
     fn line(&mut self) -> String {
         let mut line = String::new();
-        self.out.read_line(&mut line).unwrap();
+        assert!(self.out.read_line(&mut line).unwrap() > 0, "it has ended by itself");
         line.trim_end().to_owned()
     }
 

@@ -19,11 +19,12 @@ struct Served {
 }
 
 impl Served {
-    /// Watches the thread of that name answer; `ask` returns how often it did.
-    fn by(plan: &Plan, thread: &str, mut ask: impl FnMut() -> usize) -> Self {
+    /// Watches the thread of that name answer, that many times whenever `ask` is called.
+    fn by(plan: &Plan, thread: &str, times: usize, mut ask: impl FnMut()) -> Self {
         let (start, before, mut count) = (Instant::now(), taken_by(thread), 0);
         while start.elapsed() < plan.slice {
-            count += ask();
+            ask();
+            count += times;
         }
         let rate = count as f64 / start.elapsed().as_secs_f64();
         Self { rate, cpu: (taken_by(thread) - before) * 1e6 / count as f64 }
@@ -36,11 +37,9 @@ pub(crate) fn pipelined(plan: &Plan) -> Vec<Row> {
     let [served] = at.client(|| {
         let store = at.server(|| Store::in_memory(OBJECTS));
         let mut link = RawLink::connect(&store.server.addresses()[0]);
-        let mut load = || {
-            link.load(&store.oids, WINDOW);
-            store.oids.len()
-        };
-        measure::rounds(plan, [&mut || Served::by(plan, "zeo-server", &mut load)])
+        let mut load = || link.load(&store.oids, WINDOW);
+        let mut serve = || Served::by(plan, "zeo-server", store.oids.len(), &mut load);
+        measure::rounds(plan, [&mut serve])
     });
     let rate = Figure::of(Unit::PerSecond, &served, |served| served.rate);
     let cpu = Figure::of(Unit::Micros, &served, |served| served.cpu);
@@ -56,35 +55,18 @@ pub(crate) fn one_at_a_time(plan: &Plan) -> Vec<Row> {
 }
 
 fn one_at_a_time_at(plan: &Plan, at: Placement) -> Vec<Row> {
-    let store = at.server(|| Store::in_memory(OBJECTS));
+    let store = at.server(|| Store::in_memory(1_000));
     let mut link = RawLink::connect(&store.server.addresses()[0]);
-    let mut ping = at.server(PingPong::start);
-    let some = &store.oids[..1_000];
+    let (db, mut ping) = (store.forgetful_client(), at.server(PingPong::start));
+    let mut load_bare = || link.load(&store.oids, 1);
+    let mut load = || store.oids.iter().for_each(|oid| drop(db.load(*oid).unwrap()));
+    let mut ping = || (0..store.oids.len()).for_each(|_| ping.once());
     let [bare, client, ping] = measure::rounds(
         plan,
         [
-            &mut || {
-                Served::by(plan, "zeo-server", || {
-                    link.load(some, 1);
-                    some.len()
-                })
-            },
-            &mut || {
-                let db = store.client();
-                let mut oids = store.oids.iter().cycle();
-                Served::by(plan, "zeo-server", || {
-                    drop(db.load(*oids.next().expect("it never ends")).unwrap());
-                    1
-                })
-            },
-            &mut || {
-                Served::by(plan, "ping-pong", || {
-                    for _ in some {
-                        ping.once();
-                    }
-                    some.len()
-                })
-            },
+            &mut || Served::by(plan, "zeo-server", store.oids.len(), &mut load_bare),
+            &mut || Served::by(plan, "zeo-server", store.oids.len(), &mut load),
+            &mut || Served::by(plan, "ping-pong", store.oids.len(), &mut ping),
         ],
     );
     let cpu = |side: &[Served]| Figure::of(Unit::Micros, side, |served| served.cpu);

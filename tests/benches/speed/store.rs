@@ -47,6 +47,11 @@ impl Store {
     pub(crate) fn client(&self) -> Client {
         Client::connect(&self.server.url("main")).unwrap()
     }
+
+    /// A client whose cache stays empty.
+    pub(crate) fn forgetful_client(&self) -> Client {
+        Client::options().cache_bytes(0).connect(&self.server.url("main")).unwrap()
+    }
 }
 
 /// Serves the storage in a directory.

@@ -74,7 +74,7 @@ fn rate(rounds: Vec<f64>) -> Figure {
 /// Our own side, by the same rules. All callers share one client.
 struct Zeo {
     store: Store,
-    /// It has no cache.
+    /// Every load of it is cold.
     cold: Client,
     writer: Client,
     next: AtomicUsize,
@@ -83,8 +83,8 @@ struct Zeo {
 impl Zeo {
     fn start(plan: &Plan) -> Self {
         let store = Store::on_disk(plan, OBJECTS);
-        let cold = Client::options().cache_bytes(0).connect(&store.server.url("main")).unwrap();
-        Self { cold, writer: store.client(), store, next: AtomicUsize::new(0) }
+        let (cold, writer) = (store.forgetful_client(), store.client());
+        Self { store, cold, writer, next: AtomicUsize::new(0) }
     }
 }
 
