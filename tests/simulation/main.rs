@@ -59,12 +59,22 @@ fn replay() {
 
 #[test]
 fn leaving_out_the_seal_is_noticed() {
-    is_noticed(Rules { seal: false, ..Rules::default() });
+    is_noticed(Faults::None, Rules { seal: false, ..Rules::default() });
 }
 
 #[test]
 fn leaving_out_invalidations_is_noticed() {
-    is_noticed(Rules { invalidate: false, ..Rules::default() });
+    is_noticed(Faults::None, Rules { invalidate: false, ..Rules::default() });
+}
+
+#[test]
+fn telling_of_a_part_of_a_commit_is_noticed() {
+    is_noticed(Faults::None, Rules { whole: false, ..Rules::default() });
+}
+
+#[test]
+fn leaving_out_the_syncs_is_noticed() {
+    is_noticed(Faults::LyingDisk, Rules::default());
 }
 
 /// Runs as many seeds as `ZEO_SEEDS` says.
@@ -81,14 +91,13 @@ fn run_seeds(first: u64, faults: Faults) {
 }
 
 /// With a rule left out, some seed must fail.
-fn is_noticed(rules: Rules) {
+fn is_noticed(faults: Faults, rules: Rules) {
     let quiet = std::panic::take_hook();
     std::panic::set_hook(Box::new(|_| ()));
-    let found = (0..SEEDS * 5).find(|&seed| {
-        catch_unwind(AssertUnwindSafe(|| System::run(seed, Faults::None, rules))).is_err()
-    });
+    let found = (0..SEEDS * 5)
+        .find(|&seed| catch_unwind(AssertUnwindSafe(|| System::run(seed, faults, rules))).is_err());
     std::panic::set_hook(quiet);
-    assert!(found.is_some(), "nothing was noticed: {rules:?}");
+    assert!(found.is_some(), "nothing was noticed: {faults:?}, {rules:?}");
 }
 
 #[expect(clippy::print_stderr, reason = "the seed is what somebody who reads a failure needs")]

@@ -26,6 +26,8 @@ pub(crate) enum Faults {
     Links,
     /// That, and power fails, servers and clients die.
     Deaths,
+    /// That, and what the disk was told to make durable is not.
+    LyingDisk,
 }
 
 /// What a run came to: two of one seed are equal.
@@ -63,6 +65,9 @@ impl System {
     /// Runs a whole life, checks everything, and says what it came to.
     pub(crate) fn run(seed: u64, faults: Faults, rules: Rules) -> Summary {
         let mut system = Self::new(seed, rules);
+        if faults == Faults::LyingDisk {
+            system.disk.ignore_syncs();
+        }
         let mut steps = 0;
         while !system.is_done() {
             match steps {
@@ -195,7 +200,7 @@ impl System {
     }
 
     fn misfortune(&mut self, faults: Faults) {
-        let deadly = faults == Faults::Deaths;
+        let deadly = matches!(faults, Faults::Deaths | Faults::LyingDisk);
         let which = self.below(GUESTS);
         match self.random.below(2_000) {
             0..6 => drop(self.world.reset(SERVER, &self.guests[which].host)),

@@ -228,7 +228,7 @@ impl Server {
         }
         if self.rules.invalidate {
             let others = database.audience.iter().copied().filter(|&conn| conn != by);
-            outgoing::invalidate(cx, others, tid, &oids);
+            outgoing::invalidate(cx, others, tid, self.rules.told(&oids));
         }
         database.recent.remember(tid, oids);
     }

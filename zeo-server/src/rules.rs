@@ -1,5 +1,7 @@
 //! The ordering rules, which a simulation can leave out to see whether it would notice.
 
+use zeo_proto::Oid;
+
 /// Which ordering rules hold. All of them, always; only a simulation makes others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rules {
@@ -7,10 +9,19 @@ pub struct Rules {
     pub seal: bool,
     /// Everybody else hears of a commit.
     pub invalidate: bool,
+    /// They hear of every object of it.
+    pub whole: bool,
+}
+
+impl Rules {
+    /// What is told of the objects of a commit.
+    pub(crate) fn told(self, oids: &[Oid]) -> &[Oid] {
+        if self.whole { oids } else { oids.get(1..).unwrap_or_default() }
+    }
 }
 
 impl Default for Rules {
     fn default() -> Self {
-        Self { seal: true, invalidate: true }
+        Self { seal: true, invalidate: true, whole: true }
     }
 }
