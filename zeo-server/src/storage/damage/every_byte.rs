@@ -43,7 +43,7 @@ fn after_closing_in_order_only_what_is_damaged_is_lost() {
 fn an_index_is_not_rebuilt_over_damage() {
     let sound = Sound::new();
     for place in sound.every_damage() {
-        sound.assert_found_by_reading(place, &MapIndex::default(), Tid::ZERO);
+        sound.assert_found_by_reading(place, &MapIndex::default(), Tid::ZERO, false);
     }
 }
 
@@ -54,15 +54,27 @@ fn damage_after_the_last_checkpoint_is_found_by_opening() {
     let covered = sound.halfway.checkpoint().unwrap().unwrap().tid;
     assert!(covered > sound.groups[0].tid && covered < sound.groups.last().unwrap().after);
     for place in sound.every_damage() {
-        sound.assert_found_by_reading(place, &sound.halfway, covered);
+        sound.assert_found_by_reading(place, &sound.halfway, covered, false);
+    }
+}
+
+/// An index that has an entry of the last group proves that it was durable.
+#[test]
+fn the_last_group_is_not_cut_if_the_index_knows_it() {
+    let sound = Sound::new();
+    let covered = sound.drained.checkpoint().unwrap().unwrap().tid;
+    assert!(covered < sound.last_tid);
+    for place in sound.every_damage() {
+        sound.assert_found_by_reading(place, &sound.drained, covered, true);
     }
 }
 
 /// A sound journal of several segments, and what is in it.
 struct Sound {
     world: World,
-    /// An index from half-way, and one that covers everything.
+    /// An index from half-way, one that has everything, and one that was closed.
     halfway: MapIndex,
+    drained: MapIndex,
     full: MapIndex,
     groups: Vec<Group>,
     /// Every revision, and what a load of it finds.
@@ -119,31 +131,32 @@ impl Sound {
         let mut halfway = MapIndex::default();
         let mut groups = vec![first_group(&world)];
         let mut tids = vec![Tid::ZERO];
-        for id in 1..=9 {
+        for id in 1..=10 {
             let last = *tids.last().unwrap();
             let records = match id {
                 4 => vec![update(1, tids[1], "four"), delete(2, tids[2]), new(id, "4")],
                 8 => vec![update(1, tids[4], &"eight ".repeat(20))],
+                10 => vec![new(id, "ten")],
                 _ => vec![new(id, &"data ".repeat(10)), new(id + 100, "more")],
             };
             let tid = committed(&storage, commit(id, records));
             groups.push(newest_group(&world, last, tid));
             tids.push(tid);
             if id == 5 {
-                while storage.overlay_len() > 0 {
-                    storage.index_some().unwrap();
-                }
+                drain(&storage);
                 halfway = world.index.copy();
             }
         }
         groups.last_mut().unwrap().is_last = true;
         let revisions = all_revisions(&storage);
+        drain(&storage);
+        let drained = world.index.copy();
         storage.close().unwrap();
         let (full, last_tid) = (world.index.copy(), storage.last_tid());
         drop(storage);
         assert!(world.disk.list().unwrap().len() >= 3);
         let reported = Cell::new(0);
-        Self { world, halfway, full, groups, revisions, last_tid, reported }
+        Self { world, halfway, drained, full, groups, revisions, last_tid, reported }
     }
 
     /// Every byte, with a bit of it flipped, and zeroed.
@@ -225,9 +238,15 @@ impl Sound {
 
     /// Asserts what must come of damage in a journal that is read from after `covered` on.
     ///
-    /// In the last group it cannot be told from a torn tail; what was damaged before what is read
+    /// In the last group it cannot be told from a torn tail unless the index knows that; what was damaged before what is read
     /// is found when it is needed.
-    fn assert_found_by_reading(&self, place: Place, index: &MapIndex, covered: Tid) {
+    fn assert_found_by_reading(
+        &self,
+        place: Place,
+        index: &MapIndex,
+        covered: Tid,
+        last_is_known: bool,
+    ) {
         match (self.opened(index, place), self.part(place)) {
             (Seen::Read(damaged), Part::SegmentHeader | Part::Padding) => assert_eq!(damaged, []),
             (Seen::Refused(damage), Part::Header(group) | Part::Items(group))
@@ -241,14 +260,22 @@ impl Sound {
             (Seen::Read(damaged), Part::Items(group)) if group.tid <= covered => {
                 assert!(damaged.iter().all(|&tid| tid == group.tid), "{place:?}: {damaged:?}");
             }
-            (Seen::LastIsGone, Part::Header(group) | Part::Items(group)) if group.is_last => {}
+            (Seen::LastIsGone, Part::Header(group) | Part::Items(group))
+                if group.is_last && !last_is_known => {}
             (Seen::Refused(damage), Part::Header(group) | Part::Items(group)) => {
-                assert!(!group.is_last && group.tid >= covered, "{place:?}: {damage}");
+                let found = last_is_known || !group.is_last;
+                assert!(found && group.tid >= covered, "{place:?}: {damage}");
                 let found = (damage.offset, damage.after);
                 assert_eq!(found, (group.start as u64, group.after), "{place:?}: {damage}");
             }
             (seen, part) => panic!("{place:?} in {part:?}: {seen:?}"),
         }
+    }
+}
+
+fn drain(storage: &Simulated) {
+    while storage.overlay_len() > 0 {
+        storage.index_some().unwrap();
     }
 }
 

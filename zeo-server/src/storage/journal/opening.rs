@@ -82,9 +82,26 @@ impl<D: Disk> Opening<D> {
         if group.is_some() || is_zero_from(file.as_ref(), from).map_err(&broken)? {
             return Ok(());
         }
-        let what = "a group that the index knows is broken; if an older journal was put back on \
-                    purpose, delete the index";
-        Err(damaged(at, self.last_tid_before(at)?, what.to_owned()))
+        Err(damaged(at, self.last_tid_before(at)?, KNOWN_TO_THE_INDEX.to_owned()))
+    }
+
+    /// Refuses if there is something beyond the last whole group, of which the index knows that it
+    /// was durable: the same as with a checkpoint.
+    pub(in crate::storage) fn check_nothing_beyond(
+        &self,
+        end: Position,
+        last_tid: Tid,
+    ) -> Result<(), OpenError> {
+        for number in self.segments.numbers().into_iter().filter(|&number| number >= end.segment) {
+            let broken = cannot("read", number);
+            let file = self.segments.file(number).expect("it was listed");
+            let from = if number == end.segment { u64::from(end.offset) } else { 0 };
+            if !is_zero_from(file.as_ref(), from).map_err(&broken)? {
+                let place = self.walk(end).next_place().map_err(&broken)?;
+                return Err(damaged(place, last_tid, KNOWN_TO_THE_INDEX.to_owned()));
+            }
+        }
+        Ok(())
     }
 
     /// The last transaction before a place, or before the first damage.
@@ -218,6 +235,9 @@ impl<D: Disk> Opening<D> {
         Ok(())
     }
 }
+
+const KNOWN_TO_THE_INDEX: &str = "a group that the index knows is broken; if an older journal was \
+                                  put back on purpose, delete the index";
 
 /// The header of the group at that place, if there is one.
 fn read_group_header(

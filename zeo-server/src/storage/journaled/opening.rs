@@ -169,10 +169,12 @@ fn bring_up<D: Disk, I: Index>(
     let checkpoint = usable_checkpoint(opening, index)?;
     let replay = Replay::new(index, checkpoint, opening.uuid(), settings);
     let brought_up = replay.run(opening)?;
-    let (raised, last_tid) = (index.raised()?, brought_up.committer.latest.tid);
+    let Checkpoint { end, tid: last_tid, .. } = brought_up.committer.latest;
+    let raised = index.raised()?;
     if raised <= last_tid {
         return Ok(brought_up);
     }
+    opening.check_nothing_beyond(end, last_tid)?;
     index.reset(&format!("it is newer than the journal: {raised}, not {last_tid}"))?;
     Replay::new(index, None, opening.uuid(), settings).run(opening)
 }
