@@ -3,6 +3,7 @@
     clippy::unwrap_used,
     clippy::panic,
     clippy::indexing_slicing,
+    clippy::wildcard_enum_match_arm,
     clippy::disallowed_methods,
     reason = "a test fails by panicking, and these measure time"
 )]

@@ -108,7 +108,9 @@ impl Server {
 
     fn tell_changes(&mut self, cx: &mut Context<Self>, caller: Caller, frames: Vec<Bytes>) {
         if let Some(transport) = cx.transport(caller.conn) {
-            frames.into_iter().for_each(|frame| transport.write_bytes(frame));
+            for frame in frames {
+                transport.write_bytes(frame);
+            }
             transport.yield_turn();
         }
         self.call_ended(cx, caller.conn);

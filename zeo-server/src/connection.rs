@@ -92,7 +92,11 @@ impl NativeConnection {
             ServerEvent::Message(_, data) if data.len() >= self.machine.memory() / PINNED_MAX => {
                 data.len()
             }
-            _ => 0,
+            ServerEvent::Message(..)
+            | ServerEvent::Hello(_)
+            | ServerEvent::Ruok
+            | ServerEvent::Zeo5Client
+            | ServerEvent::Broken(_) => 0,
         }
     }
 }

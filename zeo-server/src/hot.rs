@@ -60,7 +60,9 @@ impl Hot {
     /// Forgets many objects, which are in order; takes no longer than there are records for.
     pub(crate) fn remove_many(&mut self, oids: &[Oid]) {
         if oids.len() < self.cache.len() {
-            oids.iter().for_each(|&oid| self.remove(oid));
+            for &oid in oids {
+                self.remove(oid);
+            }
         } else {
             self.cache.retain(|oid, _| oids.binary_search(oid).is_err());
         }

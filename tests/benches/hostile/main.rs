@@ -14,6 +14,7 @@
     clippy::print_stdout,
     clippy::disallowed_methods,
     clippy::indexing_slicing,
+    clippy::wildcard_enum_match_arm,
     reason = "a benchmark reads the clock, prints, and fails by panicking"
 )]
 

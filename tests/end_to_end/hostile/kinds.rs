@@ -106,7 +106,7 @@ const fn kind(name: &'static str, fate: &'static str, attack: fn(&Field<'_>) -> 
 
 fn says_nothing(field: &Field<'_>) -> Ended {
     let _strangers: Vec<TcpStream> = (0..50).map(|_| open(field)).collect();
-    again(field, || Ok(let_a_moment_pass()))
+    idle(field)
 }
 
 fn says_hello_slowly(field: &Field<'_>) -> Ended {
@@ -115,7 +115,8 @@ fn says_hello_slowly(field: &Field<'_>) -> Ended {
         if let Some(byte) = hello.next() {
             stream.write_all(&[byte]).unwrap();
         }
-        Ok(let_a_moment_pass())
+        let_a_moment_pass();
+        Ok(())
     })
 }
 
@@ -127,7 +128,7 @@ fn says_half_a_hello(field: &Field<'_>) -> Ended {
         stream
     };
     let _strangers: Vec<TcpStream> = (0..50).map(half).collect();
-    again(field, || Ok(let_a_moment_pass()))
+    idle(field)
 }
 
 fn other_database(field: &Field<'_>) -> Ended {
@@ -171,7 +172,7 @@ fn leaves_a_message_unfinished(field: &Field<'_>) -> Ended {
     let mut wire = Wire::connect(field);
     let bytes = [begin(1, 1, Tid::ZERO), store(1, Oid::new(1), None, &vec![7; 60 << 20])].concat();
     wire.write(&bytes[..bytes.len() - 1]).unwrap();
-    again(field, || Ok(let_a_moment_pass()))
+    idle(field)
 }
 
 fn sends_slowly(field: &Field<'_>) -> Ended {
@@ -179,7 +180,8 @@ fn sends_slowly(field: &Field<'_>) -> Ended {
     let mut bytes = begin(1, 1, Tid::ZERO).into_iter().cycle();
     again(field, || {
         wire.write(bytes.next().as_slice())?;
-        Ok(let_a_moment_pass())
+        let_a_moment_pass();
+        Ok(())
     })
 }
 
@@ -189,7 +191,8 @@ fn never_reads(field: &Field<'_>) -> Ended {
     let mut written = 0;
     again(field, || {
         written = (written + wire.write_some(&loads[written..])?) % loads.len();
-        Ok(let_a_moment_pass())
+        let_a_moment_pass();
+        Ok(())
     })
 }
 
@@ -209,7 +212,10 @@ fn keeps_connections(field: &Field<'_>) -> Ended {
 }
 
 fn connects_and_leaves(field: &Field<'_>) -> Ended {
-    again(field, || Ok(drop(Wire::connect(field))))
+    again(field, || {
+        drop(Wire::connect(field));
+        Ok(())
+    })
 }
 
 /// To close a socket with unread input, here the greeting, resets the connection.
@@ -227,7 +233,8 @@ fn half_closes(field: &Field<'_>) -> Ended {
         let mut wire = Wire::connect(field);
         wire.write(&calls(10, |_| Call::Ping))?;
         wire.half_close();
-        Ok(drop(wire.last_words()))
+        wire.last_words();
+        Ok(())
     })
 }
 
@@ -299,40 +306,33 @@ fn commits_conflicts(field: &Field<'_>) -> Ended {
         [begin(n, 1, Tid::ZERO), stores, vote(n)].concat()
     };
     let bytes: Vec<u8> = (0..100).flat_map(conflict).collect();
-    let mut last = String::new();
-    let end = again(field, || {
+    answered(field, || {
         wire.write(&bytes)?;
-        (0..100).try_for_each(|_| Ok(last = format!("{:?}", wire.answer()?)))
-    });
-    if end == TOLERATED { last } else { end }
+        wire.last_answer(100)
+    })
 }
 
 fn commits_all_the_time(field: &Field<'_>) -> Ended {
     let mut wire = Wire::connect(field);
-    let mut last = String::new();
-    let end = again(field, || {
+    answered(field, || {
         let commit = |n| {
             let name = fresh();
             let stores = store(n, Oid::new(name), Some(Tid::ZERO), &[7; 1_000]);
             [begin(n, name, Tid::ZERO), stores, vote(n)].concat()
         };
         wire.write(&(0..100).flat_map(commit).collect::<Vec<u8>>())?;
-        (0..100).try_for_each(|_| Ok(last = format!("{:?}", wire.answer()?)))
-    });
-    if end == TOLERATED { last } else { end }
+        wire.last_answer(100)
+    })
 }
 
 fn commits_many_objects(field: &Field<'_>) -> Ended {
     let mut wire = Wire::connect(field);
-    let mut last = String::new();
-    let end = again(field, || {
+    answered(field, || {
         let begin = begin(1, fresh(), Tid::ZERO);
         let stores = (0..30_000).flat_map(|_| store(1, Oid::new(fresh()), Some(Tid::ZERO), b"x"));
         wire.write(&[begin, stores.collect(), vote(1)].concat())?;
-        last = format!("{:?}", wire.answer()?);
-        Ok(())
-    });
-    if end == TOLERATED { last } else { end }
+        wire.last_answer(1)
+    })
 }
 
 fn resets_in_a_commit(field: &Field<'_>) -> Ended {
@@ -349,13 +349,11 @@ fn resets_in_a_commit(field: &Field<'_>) -> Ended {
 
 fn asks_for_outcomes(field: &Field<'_>) -> Ended {
     let mut wire = Wire::connect(field);
-    let mut last = String::new();
-    let end = again(field, || {
+    answered(field, || {
         let query = || OutcomeQuery { id: txn_id(fresh()), snapshot: Tid::ZERO, epoch: 1 };
         wire.write(&calls(200, |_| Call::Outcome(query())))?;
-        (0..200).try_for_each(|_| Ok(last = format!("{:?}", wire.answer()?)))
-    });
-    if end == TOLERATED { last } else { end }
+        wire.last_answer(200)
+    })
 }
 
 fn takes_names(field: &Field<'_>) -> Ended {
@@ -384,6 +382,24 @@ fn again(field: &Field<'_>, mut attack: impl FnMut() -> Result<(), Ended>) -> En
             return fate.err().unwrap_or_else(|| TOLERATED.to_owned());
         }
     }
+}
+
+/// The same; the last answer is what became of the peer.
+fn answered(field: &Field<'_>, mut attack: impl FnMut() -> Result<Ended, Ended>) -> Ended {
+    let mut last = String::new();
+    let end = again(field, || {
+        last = attack()?;
+        Ok(())
+    });
+    if end == TOLERATED { last } else { end }
+}
+
+/// Is there.
+fn idle(field: &Field<'_>) -> Ended {
+    again(field, || {
+        let_a_moment_pass();
+        Ok(())
+    })
 }
 
 fn flood(field: &Field<'_>, block: &[u8]) -> Ended {

@@ -6,8 +6,8 @@ use std::thread;
 use std::time::Duration;
 
 use zeo_proto::{
-    Begin, Call, ClientConnection, ClientEvent, ClientMessage, Failure, Goodbye, Hello, Oid, Reply,
-    ServerMessage, Store, Tid, TxnId, TxnMeta, TxnNumber,
+    Begin, Call, CatchUp, ClientConnection, ClientEvent, ClientMessage, Failure, Goodbye, Hello,
+    Oid, Reply, ServerMessage, Store, Tid, TxnId, TxnMeta, TxnNumber,
 };
 
 use super::kinds::Field;
@@ -36,7 +36,7 @@ impl Wire {
                 ClientEvent::Greeted => {
                     let mut hello = Vec::new();
                     wire.machine.take_output(&mut hello);
-                    wire.stream.write_all(&hello).map_err(ended)?;
+                    wire.stream.write_all(&hello).map_err(|error| ended(&error))?;
                 }
                 ClientEvent::Welcomed(_) => return Ok(wire),
                 ClientEvent::Refused(refusal) => return Err(format!("refused: {}", refusal.text)),
@@ -56,9 +56,18 @@ impl Wire {
         }
     }
 
+    /// Waits for so many answers, and says what the last was.
+    pub(crate) fn last_answer(&mut self, count: usize) -> Result<String, Ended> {
+        let mut last = String::new();
+        for _ in 0..count {
+            last = format!("{:?}", self.answer()?);
+        }
+        Ok(last)
+    }
+
     /// Sends bytes, and waits until all are taken.
     pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<(), Ended> {
-        self.stream.write_all(bytes).or_else(|_| Err(self.last_words()))
+        self.stream.write_all(bytes).map_err(|_| self.last_words())
     }
 
     /// Sends bytes as far as they are taken in a moment.
@@ -78,7 +87,7 @@ impl Wire {
 
     /// Reads one byte, and lets a moment pass.
     pub(crate) fn read_a_byte(&mut self) -> Result<(), Ended> {
-        self.stream.read_exact(&mut [0]).map_err(ended)?;
+        self.stream.read_exact(&mut [0]).map_err(|error| ended(&error))?;
         let_a_moment_pass();
         Ok(())
     }
@@ -92,7 +101,7 @@ impl Wire {
     pub(crate) fn flood(&mut self, field: &Field<'_>, block: &[u8]) -> Result<(), Ended> {
         let mut answers = self.stream.try_clone().unwrap();
         thread::scope(|scope| {
-            scope.spawn(move || while answers.read(&mut [0; 64 << 10]).is_ok_and(|n| n > 0) {});
+            scope.spawn(move || while answers.read(&mut [0; 16_000]).is_ok_and(|n| n > 0) {});
             let result = loop {
                 match self.write_whole(field, block) {
                     Ok(()) if field.goes_on() => {}
@@ -114,7 +123,7 @@ impl Wire {
                 Ok(count) => rest = &rest[count..],
                 Err(error) if is_late(&error) && field.goes_on() => {}
                 Err(error) if is_late(&error) => return Ok(()),
-                Err(error) => return Err(ended(error)),
+                Err(error) => return Err(ended(&error)),
             }
         }
         field.strike();
@@ -144,7 +153,7 @@ impl Wire {
             if let Some(event) = self.machine.poll() {
                 return Ok(event);
             }
-            match self.stream.read(&mut buffer).map_err(ended)? {
+            match self.stream.read(&mut buffer).map_err(|error| ended(&error))? {
                 0 => return Err("closed without a word".to_owned()),
                 count => self.machine.receive(&buffer[..count]),
             }
@@ -170,7 +179,7 @@ pub(crate) fn read_to_end(mut stream: TcpStream) -> Ended {
     let mut all = Vec::new();
     match stream.read_to_end(&mut all) {
         Ok(_) => "closed".to_owned(),
-        Err(error) => ended(error),
+        Err(error) => ended(&error),
     }
 }
 
@@ -220,8 +229,7 @@ pub(crate) fn txn_id(number: u64) -> TxnId {
 
 fn has_more(reply: &Reply) -> bool {
     match reply {
-        Reply::LoadedMany(_, more) => *more,
-        Reply::CatchUp(zeo_proto::CatchUp::Page { more, .. }) => *more,
+        Reply::LoadedMany(_, more) | Reply::CatchUp(CatchUp::Page { more, .. }) => *more,
         _ => false,
     }
 }
@@ -234,7 +242,7 @@ fn words(goodbye: Goodbye) -> Ended {
     }
 }
 
-fn ended(error: io::Error) -> Ended {
+fn ended(error: &io::Error) -> Ended {
     match error.kind() {
         ErrorKind::ConnectionReset | ErrorKind::BrokenPipe => "closed".to_owned(),
         _ => format!("{error}"),
