@@ -21,6 +21,9 @@ mod error;
 #[cfg(test)]
 mod failures;
 mod fences;
+#[cfg(any(test, feature = "sim"))]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod index;
 mod journal;
 mod journaled;

@@ -87,7 +87,8 @@ pub(super) const DELETED: u8 = 1;
 /// Flag of a record: the oids that it refers to are known.
 pub(super) const WITH_REFS: u8 = 2;
 
-const SEGMENT_MAGIC: [u8; 8] = *b"zeo.jrnl";
+/// What a segment starts with.
+pub(super) const SEGMENT_MAGIC: [u8; 8] = *b"zeo.jrnl";
 
 /// A place in the journal; places are in the order in which they are written.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]

@@ -5,6 +5,8 @@
 
 mod append;
 mod build;
+#[cfg(any(test, feature = "sim"))]
+pub(super) mod craft;
 mod format;
 mod opening;
 mod parse;

@@ -116,8 +116,11 @@ impl<'a, I: Index> Replay<'a, I> {
             let item = item.map_err(|error| match error {
                 ItemError::Malformed => broken("a group whose items make no sense"),
                 ItemError::Io(error) => read_failed(group.at)(error),
-            });
-            match item? {
+            })?;
+            if !is_in_order(item, after, last_tid) {
+                return Err(broken("a group whose transactions are not in order"));
+            }
+            match item {
                 Item::Transaction { tid, id } => {
                     last_tid = tid;
                     queued.push(Queued::Entry(Entry::Outcome(id, tid)));
@@ -177,6 +180,16 @@ fn bring_up<D: Disk, I: Index>(
     opening.check_nothing_beyond(end, last_tid)?;
     index.reset(&format!("it is newer than the journal: {raised}, not {last_tid}"))?;
     Replay::new(index, None, opening.uuid(), settings).run(opening)
+}
+
+/// Whether tids grow, and a record is one of the transaction before it in the group: otherwise what
+/// a load finds would depend on how far the index was filled.
+fn is_in_order(item: Item, after: Tid, last: Tid) -> bool {
+    match item {
+        Item::Transaction { tid, .. } => tid > last,
+        Item::Record { tid, .. } => tid == last && last > after,
+        Item::Reserved(_) | Item::Epoch(_) => true,
+    }
 }
 
 /// The index's checkpoint. An index that does not fit the journal is made anew.
