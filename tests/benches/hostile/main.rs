@@ -157,7 +157,7 @@ struct Served {
 impl Served {
     fn start(dir: &str) -> Self {
         let dir = tempfile::tempdir_in(dir).unwrap();
-        let options = ["--listen", "127.0.0.1:0", "--hot-size", "1"];
+        let options = ["--listen", "127.0.0.1:0", "--hot-size", "1MiB"];
         let daemon = Daemon::start_with(dir.path(), &options);
         let db = Client::connect(&daemon.url()).unwrap();
         let [small, cold] = [3_000, 20_000].map(|count| created(&db, count, 1_000));

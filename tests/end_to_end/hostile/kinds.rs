@@ -329,7 +329,7 @@ fn commits_many_objects(field: &Field<'_>) -> Ended {
     let mut wire = Wire::connect(field);
     answered(field, || {
         let begin = begin(1, fresh(), Tid::ZERO);
-        let stores = (0..30_000).flat_map(|_| store(1, Oid::new(fresh()), Some(Tid::ZERO), b"x"));
+        let stores = (0..10_000).flat_map(|_| store(1, Oid::new(fresh()), Some(Tid::ZERO), b"x"));
         wire.write(&[begin, stores.collect(), vote(1)].concat())?;
         wire.last_answer(1)
     })

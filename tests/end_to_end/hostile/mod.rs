@@ -14,7 +14,7 @@ use kinds::{Field, KINDS, Kind};
 #[test]
 fn no_hostile_peer_is_noticed_by_another() {
     let dir = tempfile::tempdir().unwrap();
-    let options = ["--listen", "127.0.0.1:0", "--hot-size", "1"];
+    let options = ["--listen", "127.0.0.1:0", "--hot-size", "1MiB"];
     let daemon = Daemon::start_with(dir.path(), &options);
     let good = Good::connect(&daemon);
     let large = created(&good.writer, 8, 1 << 20);
@@ -61,7 +61,7 @@ fn beside(good: &Good, kind: &Kind, field: &Field<'_>) -> String {
     thread::scope(|scope| {
         let attack = scope.spawn(|| (kind.attack)(field));
         let mut rounds = 0;
-        while rounds < 10 || (field.strikes() < 3 && !attack.is_finished()) {
+        while rounds < 6 || (field.strikes() < 2 && !attack.is_finished()) {
             good.work(&field.address, rounds);
             rounds += 1;
         }
