@@ -55,12 +55,13 @@ fn main() {
 /// What is measured together, under the name by which it is chosen.
 type Subject = (&'static str, fn(&Plan) -> Vec<Row>);
 
-const SUBJECTS: [Subject; 11] = [
+const SUBJECTS: [Subject; 12] = [
     ("load, in cache", load::cached),
     ("load, cold", load::cold),
     ("batch load", load::batch),
     ("served loads, pipelined", served::pipelined),
     ("served loads, one at a time", served::one_at_a_time),
+    ("served loads, one a millisecond", served::now_and_then),
     ("durable commits, 1 caller", commit::one_caller),
     ("durable commits, 64 callers", commit::many_callers),
     ("durable commits of 100 objects", commit::many_objects),

@@ -1,6 +1,7 @@
 //! What a server's own thread does and takes, for connections without a client library.
 
-use std::time::Instant;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use crate::cpus::{Placement, taken_by};
 use crate::measure;
@@ -76,6 +77,34 @@ fn one_at_a_time_at(plan: &Plan, at: Placement) -> Vec<Row> {
         Row::beside(what, cpu(side), ping, Aim::AtMost(8.0))
     };
     vec![row("by a bare connection", &bare), row("by a client", &client)]
+}
+
+/// One load a millisecond: whatever polls in the hope of the next one does so in vain.
+pub(crate) fn now_and_then(plan: &Plan) -> Vec<Row> {
+    let store = Store::in_memory(50);
+    let (db, mut ping) = (store.forgetful_client(), PingPong::start());
+    let pause = || thread::sleep(Duration::from_millis(1));
+    let mut load = || {
+        for oid in &store.oids {
+            pause();
+            drop(db.load(*oid).unwrap());
+        }
+    };
+    let mut ping = || {
+        for _ in &store.oids {
+            pause();
+            ping.once();
+        }
+    };
+    let [ours, theirs] = measure::rounds(
+        plan,
+        [&mut || Served::by(plan, "zeo-server", store.oids.len(), &mut load), &mut || {
+            Served::by(plan, "ping-pong", store.oids.len(), &mut ping)
+        }],
+    );
+    let cpu = |side: &[Served]| Figure::of(Unit::Micros, side, |served| served.cpu);
+    let ping = (cpu(&theirs), "the thread of a blocking ping-pong");
+    vec![Row::beside("server CPU for a load, one a millisecond", cpu(&ours), ping, Aim::None)]
 }
 
 /// All of them stay in the server's memory.
