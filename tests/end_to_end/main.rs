@@ -9,6 +9,7 @@
 )]
 
 mod crash;
+mod crowd;
 mod daemon;
 mod deploying;
 mod hostile;
