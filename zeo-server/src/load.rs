@@ -370,7 +370,7 @@ impl Found {
 }
 
 /// Answers and loads of one lane in one turn.
-const STEPS_PER_TURN: usize = 512;
+const STEPS_PER_TURN: usize = 256;
 /// A job takes at most so many loads, so that a long queue is shared among the threads.
 const LOADS_PER_JOB: usize = 64;
 /// Bytes after which a job leaves the rest of its loads undone: 4 MiB.
