@@ -30,7 +30,7 @@ fn loads_and_commits_agree_with_the_model() {
 }
 
 #[test]
-fn connections_that_break_cost_nothing() {
+fn r6_connections_that_break_cost_nothing() {
     run_seeds(1 << 20, Faults::Links);
 }
 

@@ -165,7 +165,7 @@ mod tests {
     const OID: Oid = Oid::new(7);
 
     #[test]
-    fn the_current_revision_answers_up_to_the_last_tid_and_no_further() {
+    fn r1_the_current_revision_answers_up_to_the_last_tid_and_no_further() {
         let (cache, mut writer) = cache(1 << 20);
         writer.insert(OID, revision(3, None));
         assert_eq!(cache.find(OID, tid(6), tid(5)), Some(revision(3, None)));

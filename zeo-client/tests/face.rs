@@ -62,6 +62,31 @@ fn a_store_of_what_somebody_else_changed_is_a_conflict() {
     assert!(conflict.committed > read);
 }
 
+/// In an empty database: one of two that make the root is told that somebody was faster, and never
+/// that there is no root at its snapshot.
+#[test]
+fn r15_two_clients_make_the_root_of_an_empty_database() {
+    let server = server();
+    let clients = [client(&server), client(&server)];
+    let make_root = |db: &Client| {
+        db.run(|txn| match txn.load(Oid::ROOT) {
+            Ok(root) => Ok::<_, Box<dyn std::error::Error>>(root.data),
+            Err(LoadError::NotFound(_)) => {
+                txn.store(Oid::ROOT, "root")?;
+                Ok("root".into())
+            }
+            Err(error) => Err(error.into()),
+        })
+        .unwrap()
+    };
+    let mut slow = clients[0].begin().unwrap();
+    assert!(matches!(slow.load(Oid::ROOT), Err(LoadError::NotFound(_))));
+    slow.store(Oid::ROOT, "another").unwrap();
+    assert_eq!(make_root(&clients[1]), "root");
+    assert!(matches!(slow.commit(), Err(CommitError::Conflict(_))));
+    assert_eq!(make_root(&clients[0]), "root");
+}
+
 #[test]
 fn a_transaction_is_committed_only_where_it_began() {
     let server = server();
@@ -131,7 +156,7 @@ fn a_thread_that_must_not_wait_is_told_so_before_anything_is_sent() {
 
 // R21: what the application runs on the reactor's thread would wait for itself.
 #[test]
-fn a_call_from_the_reactors_thread_is_refused() {
+fn r21_a_call_from_the_reactors_thread_is_refused() {
     let server = server();
     let db = client(&server);
     let (told, result) = bounded(1);

@@ -8,7 +8,7 @@ use zeo_proto::{Call, ClientMessage, Goodbye, Reply};
 use crate::scene::Scene;
 
 #[test]
-fn whoever_waits_when_the_client_closes_is_told() {
+fn r33_whoever_waits_when_the_client_closes_is_told() {
     let mut scene = Scene::new();
     let mut load = scene.client.nb().load(Oid::new(1));
     let mut many = scene.client.nb().load_many(&[2, 3].map(Oid::new));

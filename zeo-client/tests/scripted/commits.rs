@@ -42,7 +42,7 @@ fn a_commit_is_one_contiguous_write() {
 }
 
 #[test]
-fn what_was_written_is_in_the_cache_when_the_commit_returns() {
+fn r3_what_was_written_is_in_the_cache_when_the_commit_returns() {
     let mut scene = Scene::new();
     scene.fill(1, 5, None);
     scene.fill(2, 5, None);
@@ -59,7 +59,7 @@ fn what_was_written_is_in_the_cache_when_the_commit_returns() {
 
 // R17: never before the finish: the server may die before it.
 #[test]
-fn nothing_is_remembered_of_what_was_not_committed() {
+fn r17_nothing_is_remembered_of_what_was_not_committed() {
     let mut scene = Scene::new();
     let txn = scene.change();
     let (mut commit, vote) = send(&mut scene, txn);
@@ -71,7 +71,7 @@ fn nothing_is_remembered_of_what_was_not_committed() {
 
 // R7: the finish's effects must not wait for whoever awaits it.
 #[test]
-fn a_finish_and_the_invalidation_after_it_take_effect_in_that_order() {
+fn r7_a_finish_and_the_invalidation_after_it_take_effect_in_that_order() {
     let mut scene = Scene::new();
     let txn = scene.change();
     let (commit, vote) = send(&mut scene, txn);
@@ -96,7 +96,7 @@ fn a_finish_that_comes_after_a_later_invalidation_leaves_nothing_stale() {
 
 // R23: an entry that is stale but looks current would lead to endless conflicts.
 #[test]
-fn a_conflict_evicts_what_was_stale() {
+fn r23_a_conflict_evicts_what_was_stale() {
     let mut scene = Scene::new();
     scene.fill(1, 5, None);
     let txn = scene.change();
@@ -237,7 +237,7 @@ fn large_transactions_are_not_all_begun_at_once() {
 
 // Nothing can have been committed without its vote, so there is nothing to ask.
 #[test]
-fn a_transaction_that_was_sent_in_part_is_sent_again() {
+fn r18_a_transaction_that_was_sent_in_part_is_sent_again() {
     let mut scene = Scene::new();
     scene.stop_reading();
     let mut commit = scene.client.nb().commit(large(&scene));

@@ -48,7 +48,7 @@ fn calls_made_before_there_is_a_connection_wait_for_it() {
 // R26: a client that went on with another database would read its objects as if they were those
 // that it knows.
 #[test]
-fn another_database_ends_the_client_and_the_error_names_both() {
+fn r26_another_database_ends_the_client_and_the_error_names_both() {
     let mut scene = Scene::new();
     let mut load = scene.client.nb().load(Oid::new(1));
     scene.message();

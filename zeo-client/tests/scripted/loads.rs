@@ -35,7 +35,7 @@ fn everybody_who_waits_for_the_same_shares_one_question() {
 
 // R11: it may be created without our hearing of it.
 #[test]
-fn that_an_object_does_not_exist_is_not_remembered() {
+fn r11_that_an_object_does_not_exist_is_not_remembered() {
     let mut scene = Scene::new();
     for absent in [Loaded::Absent, Loaded::Deleted(validity(4))] {
         let mut load = scene.client.nb().load(Oid::new(1));
@@ -47,7 +47,7 @@ fn that_an_object_does_not_exist_is_not_remembered() {
 
 // R4: the reply's effect on the cache must not wait for whoever awaits it.
 #[test]
-fn a_reply_and_the_invalidation_after_it_take_effect_in_that_order() {
+fn r4_a_reply_and_the_invalidation_after_it_take_effect_in_that_order() {
     let mut scene = Scene::new();
     let load = scene.client.nb().load(Oid::new(1));
     let (call, _) = scene.call();
@@ -61,7 +61,7 @@ fn a_reply_and_the_invalidation_after_it_take_effect_in_that_order() {
 
 // R5: a server that does not seal what it sends must not leave us with a stale object.
 #[test]
-fn what_changed_while_it_was_loaded_does_not_become_current() {
+fn r5_what_changed_while_it_was_loaded_does_not_become_current() {
     let mut scene = Scene::new();
     let mut load = scene.client.nb().load(Oid::new(1));
     let (call, _) = scene.call();
@@ -86,7 +86,7 @@ fn what_was_loaded_after_it_changed_becomes_current() {
 
 // R14: a reader that saw half of a transaction would see a broken structure.
 #[test]
-fn pages_of_an_invalidation_are_applied_together() {
+fn r14_pages_of_an_invalidation_are_applied_together() {
     let mut scene = Scene::new();
     scene.fill(1, 5, None);
     scene.fill(2, 5, None);

@@ -12,7 +12,7 @@ use crate::scene::{Answer, Scene, UUID, tid, welcome};
 // R16: the commit was durable, the connection was cut before the reply. Committing again without
 // asking applied it twice.
 #[test]
-fn a_commit_that_happened_is_not_sent_again() {
+fn r16_a_commit_that_happened_is_not_sent_again() {
     let mut scene = Scene::new();
     scene.fill(1, 5, None);
     let (mut commit, id, _) = send(&mut scene);

@@ -32,7 +32,7 @@ fn what_changed_meanwhile_is_evicted_and_the_rest_stays() {
 
 // R2: what begins after the reconnect must not see the past.
 #[test]
-fn a_transaction_after_the_reconnect_sees_what_was_missed() {
+fn r2_a_transaction_after_the_reconnect_sees_what_was_missed() {
     let mut scene = Scene::new();
     let call = reconnect_at(&mut scene, 15);
     assert!(!scene.client.is_connected());
@@ -44,7 +44,7 @@ fn a_transaction_after_the_reconnect_sees_what_was_missed() {
 
 // R8: pushes may arrive between the welcome and the end of the verification.
 #[test]
-fn what_is_pushed_during_the_verification_is_applied_after_it() {
+fn r8_what_is_pushed_during_the_verification_is_applied_after_it() {
     let mut scene = Scene::new();
     scene.fill(1, 5, None);
     scene.fill(2, 6, None);
@@ -63,7 +63,7 @@ fn what_is_pushed_during_the_verification_is_applied_after_it() {
 
 // R9: a connection that was lost while it verified must leave nothing behind.
 #[test]
-fn what_was_pushed_on_a_lost_connection_is_forgotten_with_it() {
+fn r9_what_was_pushed_on_a_lost_connection_is_forgotten_with_it() {
     let mut scene = Scene::new();
     scene.fill(2, 6, None);
     let call = reconnect_at(&mut scene, 15);
@@ -78,7 +78,7 @@ fn what_was_pushed_on_a_lost_connection_is_forgotten_with_it() {
 }
 
 #[test]
-fn calls_are_sent_only_after_the_verification() {
+fn r10_calls_are_sent_only_after_the_verification() {
     let mut scene = Scene::new();
     let mut ping = scene.client.nb().ping();
     scene.message();

@@ -52,7 +52,7 @@ contract! {
     a_stale_serial_is_a_conflict
     a_store_without_serial_is_checked_against_the_snapshot
     a_dependency_that_changed_is_a_conflict
-    a_deleted_object_is_deleted_and_not_absent
+    r32_a_deleted_object_is_deleted_and_not_absent
     the_later_of_two_records_counts
     a_refused_commit_leaves_nothing
     commits_of_one_group_see_each_other
@@ -136,7 +136,7 @@ fn a_dependency_that_changed_is_a_conflict(kind: &impl Kind) {
     assert_eq!(load(&storage, 4), Found::Absent);
 }
 
-fn a_deleted_object_is_deleted_and_not_absent(kind: &impl Kind) {
+fn r32_a_deleted_object_is_deleted_and_not_absent(kind: &impl Kind) {
     let storage = kind.open();
     let first = committed(&storage, commit(1, [new(1, "a")]));
     let second = committed(&storage, commit(2, [delete(1, first)]));

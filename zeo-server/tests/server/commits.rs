@@ -1,6 +1,6 @@
 //! Commits, their conflicts, their invalidations and their outcomes.
 
-use zeo_proto::{Call, Conflict, Failure, Loaded, Oid, Outcome, Reply, ServerMessage, Tid};
+use zeo_proto::{Call, Conflict, Failure, Hello, Loaded, Oid, Outcome, Reply, ServerMessage, Tid};
 use zeo_server::{Limits, Server};
 
 use crate::faulty::Faulty;
@@ -33,6 +33,33 @@ fn others_hear_of_a_commit_and_its_writer_does_not() {
     // Its own commit would have come before the pong.
     assert_eq!(writer.call(Call::Ping).unwrap().0, Reply::Pong);
     assert_eq!(writer.load(2, tid.next()).1, "z", "of two stores of an object the later counts");
+}
+
+/// A client of one storage got another's invalidations when it came back.
+#[test]
+fn r13_a_session_hears_only_of_its_own_storage() {
+    let server = Server::builder()
+        .memory_storage("main")
+        .memory_storage("other")
+        .listen("127.0.0.1:0".parse().unwrap())
+        .start()
+        .unwrap();
+    let other = || Peer::introduce(&server, Hello::new("other").unwrap()).unwrap();
+    let (mut writer, mut watcher) = (Peer::connect(&server), Peer::connect(&server));
+    let (mut other_writer, mut other_watcher) = (other(), other());
+    for number in 1..4 {
+        other_writer
+            .commit(&Txn::new(number, 1, Tid::ZERO), &[(u64::from(number), None, b"b")])
+            .unwrap();
+    }
+    let tid = writer.commit(&Txn::new(1, 0, Tid::ZERO), &[(7, None, b"a")]).unwrap();
+    assert_eq!(watcher.notice(), ServerMessage::Invalidate(tid, vec![Oid::new(7)], false));
+    for number in 1..4 {
+        let ServerMessage::Invalidate(_, oids, false) = other_watcher.notice() else { panic!() };
+        assert_eq!(oids, [Oid::new(number)]);
+    }
+    assert_eq!(other_watcher.call(Call::Ping).unwrap().0, Reply::Pong);
+    assert_eq!(other_watcher.load(7, Tid::MAX).0, Loaded::Absent);
 }
 
 #[test]
@@ -101,7 +128,7 @@ fn a_commit_whose_answer_was_lost_can_be_asked_for() {
 /// The harder half of a lost answer: the question overtakes the transaction, because the old
 /// connection's bytes were still on their way. What was said to be not committed must stay so.
 #[test]
-fn bytes_that_arrive_after_the_question_are_refused() {
+fn r16_bytes_that_arrive_after_the_question_are_refused() {
     let server = Server::in_memory().unwrap();
     let (mut old, mut new) = (Peer::connect(&server), Peer::connect(&server));
     let txn = Txn::new(1, 7, Tid::ZERO);
@@ -113,7 +140,7 @@ fn bytes_that_arrive_after_the_question_are_refused() {
 }
 
 #[test]
-fn a_transaction_that_outgrows_its_bound_fails_at_its_vote() {
+fn r20_a_transaction_that_outgrows_its_bound_fails_at_its_vote() {
     let limits = Limits { transaction_bytes: 10_000, ..Limits::default() };
     let server = Server::builder()
         .memory_storage("main")

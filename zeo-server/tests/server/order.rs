@@ -11,7 +11,7 @@ use crate::peer::{Peer, Txn};
 /// Answers of a batch wait for one another. One that was current when it was found was sent so
 /// after the invalidation of its object; now it is sealed when it is sent.
 #[test]
-fn a_batch_does_not_overlook_what_was_committed_while_it_waited() {
+fn r5_a_batch_does_not_overlook_what_was_committed_while_it_waited() {
     let storage = Faulty::new();
     let server = storage.serve(Limits::default());
     let (mut reader, mut writer) = (Peer::connect(&server), Peer::connect(&server));
@@ -38,7 +38,7 @@ fn a_batch_does_not_overlook_what_was_committed_while_it_waited() {
 
 /// Answers wait in the lane of a peer that does not take them in; invalidations do not.
 #[test]
-fn an_answer_that_waited_for_its_peer_is_not_out_of_date() {
+fn r5_an_answer_that_waited_for_its_peer_is_not_out_of_date() {
     let storage = Faulty::new();
     let server = storage.serve(Limits::default());
     let (mut reader, mut writer) = (Peer::connect(&server), Peer::connect(&server));
