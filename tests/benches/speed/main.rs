@@ -20,6 +20,7 @@
 
 mod commit;
 mod cpus;
+mod crowd;
 mod load;
 mod machine;
 mod measure;
@@ -55,7 +56,7 @@ fn main() {
 /// What is measured together, under the name by which it is chosen.
 type Subject = (&'static str, fn(&Plan) -> Vec<Row>);
 
-const SUBJECTS: [Subject; 12] = [
+const SUBJECTS: [Subject; 14] = [
     ("load, in cache", load::cached),
     ("load, cold", load::cold),
     ("batch load", load::batch),
@@ -66,6 +67,8 @@ const SUBJECTS: [Subject; 12] = [
     ("durable commits, 64 callers", commit::many_callers),
     ("durable commits of 100 objects", commit::many_objects),
     ("reopening", reopen::reopening),
+    ("idle sessions", crowd::idle),
+    ("invalidation", crowd::invalidation),
     ("reactor", reactor::reactor),
     ("peers", peers::peers),
 ];

@@ -34,6 +34,7 @@ pub(crate) enum Unit {
     Micros,
     Millis,
     PerSecond,
+    KibiBytes,
 }
 
 /// What is aimed at.
@@ -156,6 +157,7 @@ impl Unit {
             Self::Micros => format!("{number} µs"),
             Self::Millis => format!("{number} ms"),
             Self::PerSecond => format!("{number}/s"),
+            Self::KibiBytes => format!("{number} KiB"),
         }
     }
 }

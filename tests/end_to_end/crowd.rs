@@ -1,19 +1,17 @@
 //! Ten thousand sessions that only are there.
 
-mod sockets;
-
 use std::fs;
 use std::time::{Duration, Instant};
 
 use zeo_client::Client;
 
 use crate::daemon::Daemon;
-use sockets::{allow_open_files, ruok, sessions};
+use zeo_tests::sockets::{allow_open_files, ruok, sessions};
 
 #[test]
 #[expect(clippy::print_stdout, reason = "figures to be read")]
 fn ten_thousand_idle_sessions_are_cheap_and_disturb_nobody() {
-    allow_open_files(SESSIONS as u64 + 200);
+    allow_open_files(SESSIONS as u64 + 200).unwrap();
     let dir = tempfile::tempdir().unwrap();
     let daemon =
         Daemon::start_with(dir.path(), &["--listen", "127.0.0.1:0", "--max-sessions", "10100"]);

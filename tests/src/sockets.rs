@@ -6,7 +6,7 @@ use std::net::TcpStream;
 use zeo_proto::{ClientConnection, ClientEvent, Hello};
 
 /// That many sessions, each a socket after its handshake.
-pub(crate) fn sessions(address: &str, storage: &str, count: usize) -> io::Result<Vec<TcpStream>> {
+pub fn sessions(address: &str, storage: &str, count: usize) -> io::Result<Vec<TcpStream>> {
     (0..count).map(|_| session(address, storage)).collect()
 }
 
@@ -35,7 +35,7 @@ fn some(socket: &mut TcpStream) -> io::Result<Vec<u8>> {
 }
 
 /// The server's answer to `ruok`, with the greeting before it.
-pub(crate) fn ruok(address: &str) -> io::Result<String> {
+pub fn ruok(address: &str) -> io::Result<String> {
     let mut socket = TcpStream::connect(address)?;
     socket.write_all(b"\0\0\0\x04ruok")?;
     let mut answer = Vec::new();
@@ -44,10 +44,11 @@ pub(crate) fn ruok(address: &str) -> io::Result<String> {
 }
 
 /// Lets this process open that many files, sockets among them.
-pub(crate) fn allow_open_files(count: u64) {
-    let allowed = rlimit::increase_nofile_limit(count).unwrap();
-    assert!(
-        allowed >= count,
-        "this system lets a process open {allowed} files; {count} are needed"
-    );
+pub fn allow_open_files(count: u64) -> io::Result<()> {
+    let allowed = rlimit::increase_nofile_limit(count)?;
+    if allowed < count {
+        let why = format!("this system lets a process open {allowed} files; {count} are needed");
+        return Err(io::Error::other(why));
+    }
+    Ok(())
 }
