@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;
 
-use zeo_client::Client;
+use zeo_client::{Client, CommitError, LoadError};
 
 use crate::daemon::{Daemon, ask, refused};
 
@@ -67,21 +67,29 @@ fn a_store_of_a_newer_format_is_refused() {
 }
 
 #[test]
-fn a_damaged_store_is_refused_with_the_place() {
+fn a_damaged_store_is_refused_with_the_place_and_the_rest_can_be_saved() {
     let dir = tempfile::tempdir().unwrap();
     let daemon = Daemon::start(dir.path(), "127.0.0.1:0");
     let db = Client::connect(&daemon.url()).unwrap();
-    for _ in 0..10 {
-        let mut txn = db.begin().unwrap();
-        txn.create(vec![7; 1000]).unwrap();
-        txn.commit().unwrap();
-    }
+    let create = || db.run(|txn| txn.create(vec![7; 1000])).unwrap();
+    let oids: Vec<_> = (0..10).map(|_| create()).collect();
     // Killed, so that it has to be read again.
     drop(daemon);
     fs::remove_dir_all(dir.path().join("main/index")).unwrap();
     let segment = damage_first_object(&dir.path().join("main/journal"));
     let error = refused_store(dir.path(), DATA);
     assert!(error.contains("damaged") && error.contains(&segment), "{error}");
+
+    let daemon = Daemon::start_with(dir.path(), &["--listen", "127.0.0.1:0", "--salvage"]);
+    let db = Client::connect(&daemon.url()).unwrap();
+    assert!(matches!(db.load(oids[0]), Err(LoadError::NotFound(_))));
+    for oid in &oids[1..] {
+        assert_eq!(db.load(*oid).unwrap().data, vec![7; 1000]);
+    }
+    let mut txn = db.begin().unwrap();
+    txn.store(oids[1], "new").unwrap();
+    let Err(CommitError::NotCommitted(why)) = txn.commit() else { panic!("it was committed") };
+    assert!(why.to_string().contains("only read"), "{why}");
 }
 
 /// Flips a bit of the first object in a journal; says in which file that is.

@@ -29,6 +29,7 @@ mod journal;
 mod journaled;
 mod memory;
 mod record;
+mod salvage;
 mod spill;
 #[cfg(test)]
 mod testing;
@@ -43,6 +44,7 @@ pub use journal::Position;
 pub use journaled::{JournalStorage, Settings};
 pub use memory::MemoryStorage;
 pub use record::{Body, Record};
+pub use salvage::SalvagedStorage;
 pub use spill::{SpillFile, Spilled};
 
 use disk::RealDisk;
@@ -82,6 +84,15 @@ pub fn open(
     let index = dir.join("index");
     let index = || SledIndex::open(&index, options.index_cache_bytes, index::boot_id());
     JournalStorage::open(disk, index, options.settings, options.new_uuid)
+}
+
+/// Opens what is whole of a damaged storage, for reading only; see [`SalvagedStorage`].
+pub fn open_damaged(dir: &Path) -> Result<SalvagedStorage<RealDisk>, OpenError> {
+    let disk = RealDisk::existing(dir).map_err(|source| {
+        let what = format!("open {}", dir.display());
+        OpenError::Io { what, source }
+    })?;
+    SalvagedStorage::open(disk)
 }
 
 /// What holds revisions.

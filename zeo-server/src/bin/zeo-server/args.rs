@@ -65,6 +65,11 @@ pub(crate) struct Args {
     #[arg(long, value_name = "ADDR", num_args = 0..=1, default_missing_value = "")]
     pub(crate) ruok: Option<String>,
 
+    /// Serves what is whole of damaged storages, for reading only: to save what can be saved. What
+    /// is missing is logged; an older revision may look like the current one
+    #[arg(long)]
+    pub(crate) salvage: bool,
+
     /// Small segments and steps in the storages, for tests.
     #[arg(long, hide = true)]
     pub(crate) small_sizes: bool,

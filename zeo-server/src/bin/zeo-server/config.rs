@@ -29,6 +29,8 @@ pub(crate) struct Settings {
     pub(crate) log_format: LogFormat,
     /// What to log.
     pub(crate) log_filter: EnvFilter,
+    /// Whether storages are damaged and only read.
+    pub(crate) salvage: bool,
     /// Sizes of the storages' steps.
     pub(crate) sizes: storage::Settings,
     /// Memory for the pages of an index, in bytes.
@@ -44,7 +46,8 @@ impl Settings {
     pub(crate) fn gather(args: Args) -> Result<Self, Trouble> {
         let file = args.config.as_deref().map_or_else(|| Ok(Keys::default()), Keys::read)?;
         let sizes = if args.small_sizes { storage::Settings::small() } else { <_>::default() };
-        Self::check(file.overridden(args), sizes)
+        let salvage = args.salvage;
+        Ok(Self { salvage, ..Self::check(file.overridden(args), sizes)? })
     }
 
     fn check(keys: Keys, sizes: storage::Settings) -> Result<Self, Trouble> {
@@ -59,6 +62,7 @@ impl Settings {
             log_target: LogTarget::named(keys.log_file),
             log_format: keys.log_format,
             log_filter: parse_filter(&keys.log_level)?,
+            salvage: false,
             sizes,
             index_cache_bytes: keys.index_cache_size.0,
         })

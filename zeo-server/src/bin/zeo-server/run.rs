@@ -61,7 +61,9 @@ fn start(settings: Settings) -> Result<RunningServer, Trouble> {
             index_cache_bytes: settings.index_cache_bytes,
             settings: settings.sizes,
         };
-        let storage = open(&settings.data.join(&name), options)?;
+        let directory = settings.data.join(&name);
+        let storage =
+            if settings.salvage { salvage(&directory) } else { open(&directory, options) }?;
         builder = builder.storage(name, storage);
     }
     for address in settings.listen {
@@ -102,6 +104,18 @@ fn open(directory: &Path, options: OpenOptions) -> Result<Arc<dyn Storage>, Trou
     tracing::info!(target: PROGRESS, directory = %directory.display(), "opening");
     let storage = storage::open(directory, options)
         .map_err(|error| Trouble::from(error).about(&directory.display().to_string()))?;
+    Ok(Arc::new(storage))
+}
+
+/// Opens what is whole of a damaged storage, and says what is not.
+fn salvage(directory: &Path) -> Result<Arc<dyn Storage>, Trouble> {
+    let storage = storage::open_damaged(directory)
+        .map_err(|error| Trouble::from(error).about(&directory.display().to_string()))?;
+    for place in storage.damage() {
+        tracing::error!(place, "something is missing here");
+    }
+    let (missing, last_tid) = (storage.damage().len(), storage.last_tid());
+    tracing::warn!(directory = %directory.display(), missing, %last_tid, "served for reading only");
     Ok(Arc::new(storage))
 }
 

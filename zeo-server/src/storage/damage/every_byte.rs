@@ -3,14 +3,18 @@
 
 use std::cell::Cell;
 
+use bytes::Bytes;
 use zeo_proto::{Oid, Tid};
 
 use crate::storage::disk::{Disk, DiskFile};
 use crate::storage::index::{Index, MapIndex};
 use crate::storage::testing::{
-    IDENTITY, Simulated, World, commit, committed, delete, new, tiny, update,
+    IDENTITY, NOW, Simulated, World, commit, committed, delete, new, tiny, update,
 };
-use crate::storage::{Damage, Found, JournalStorage, OpenError, Settings, Storage, StorageError};
+use crate::storage::{
+    Damage, Found, JournalStorage, OpenError, Operation, Refused, SalvagedStorage, Settings,
+    Storage, StorageError,
+};
 
 /// An index that covers everything: nothing of the journal is read before it is needed.
 #[test]
@@ -67,6 +71,26 @@ fn the_last_group_is_not_cut_if_the_index_knows_it() {
     for place in sound.every_damage() {
         sound.assert_found_by_reading(place, &sound.drained, covered, true);
     }
+}
+
+/// Whatever keeps a storage from opening, the rest can be saved: at most a part of one commit is
+/// missing, and nothing on the disk is changed.
+#[test]
+fn what_is_not_damaged_can_be_salvaged() {
+    let sound = Sound::new();
+    let mut lost_records = 0;
+    for place in sound.every_damage() {
+        let lost = sound.salvaged(place);
+        lost_records += lost.len();
+        match sound.part(place) {
+            Part::SegmentHeader | Part::Padding => assert_eq!(lost, [], "{place:?}"),
+            Part::Header(group) if !group.is_last => assert_eq!(lost, [], "{place:?}"),
+            Part::Header(group) | Part::Items(group) => {
+                assert!(lost.iter().all(|&tid| tid == group.tid), "{place:?}: {lost:?}");
+            }
+        }
+    }
+    assert!(lost_records > 500, "{lost_records}");
 }
 
 /// A sound journal of several segments, and what is in it.
@@ -225,6 +249,28 @@ impl Sound {
         Seen::Read(damaged)
     }
 
+    /// The commits of which something is missing when what is whole is read.
+    fn salvaged(&self, place: Place) -> Vec<Tid> {
+        let world = self.world.copy();
+        let name = format!("{:08}.log", place.segment);
+        world.disk.open(&name).unwrap().write_at(&[place.byte], place.offset as u64).unwrap();
+        let before = world.segment(place.segment);
+        let storage = SalvagedStorage::open(world.disk.clone()).unwrap();
+        let is_lost = |(oid, tid, sound): &&(Oid, Tid, Found)| {
+            let found = storage.load_before(*oid, tid.next(), Tid::MAX).unwrap();
+            if serial(&found) != Some(*tid) {
+                return true;
+            }
+            assert_eq!(data(&found), data(sound), "{place:?}");
+            false
+        };
+        let lost = self.revisions.iter().filter(is_lost).map(|&(_, tid, _)| tid).collect();
+        let refused = storage.apply(vec![Operation::ReserveOids(1)], NOW);
+        assert!(matches!(refused[..], [Err(Refused::Failed(_))]), "{refused:?}");
+        assert_eq!(world.segment(place.segment), before);
+        lost
+    }
+
     fn assert_only_the_last_is_gone(&self, storage: &Simulated) -> Seen {
         let last = self.groups.last().unwrap();
         assert_eq!(storage.last_tid(), last.after);
@@ -238,8 +284,8 @@ impl Sound {
 
     /// Asserts what must come of damage in a journal that is read from after `covered` on.
     ///
-    /// In the last group it cannot be told from a torn tail unless the index knows that; what was damaged before what is read
-    /// is found when it is needed.
+    /// In the last group it cannot be told from a torn tail unless the index knows that; what was
+    /// damaged before what is read is found when it is needed.
     fn assert_found_by_reading(
         &self,
         place: Place,
@@ -270,6 +316,20 @@ impl Sound {
             }
             (seen, part) => panic!("{place:?} in {part:?}: {seen:?}"),
         }
+    }
+}
+
+fn serial(found: &Found) -> Option<Tid> {
+    match found {
+        Found::Revision(validity, _) | Found::Deleted(validity) => Some(validity.serial),
+        Found::Absent => None,
+    }
+}
+
+fn data(found: &Found) -> Option<&Bytes> {
+    match found {
+        Found::Revision(_, data) => Some(data),
+        Found::Deleted(_) | Found::Absent => None,
     }
 }
 

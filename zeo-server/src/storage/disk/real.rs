@@ -21,6 +21,13 @@ impl RealDisk {
         Self::make(dir, sync_dir)
     }
 
+    /// The files in that directory, which must be there.
+    pub fn existing(dir: &Path) -> io::Result<Self> {
+        let journal = dir.join("journal");
+        fs::read_dir(&journal)?;
+        Ok(Self { dir: dir.to_owned(), journal })
+    }
+
     /// Every directory that may be new is synced in the one that it is in: without that, a power
     /// cut can take the whole store. That is done at each opening, as an earlier one may have come
     /// to its end in between.

@@ -8,8 +8,10 @@ mod build;
 #[cfg(any(test, feature = "sim"))]
 pub(super) mod craft;
 mod format;
+mod load;
 mod opening;
 mod parse;
+mod salvage;
 mod scan;
 mod segments;
 mod walk;
@@ -18,10 +20,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use zeo_proto::{MAX_OBJECT, MAX_PAGE, Oid, Tid};
+use zeo_proto::{Oid, Tid};
 
 use append::{Prepared, Tail};
-use parse::RECORD_HEAD;
 use segments::{Segments, failed, shown};
 
 pub(super) use append::Appended;
@@ -30,14 +31,12 @@ pub(super) use format::Fields;
 pub use format::Position;
 pub(super) use opening::{Opening, START, damaged, read_failed};
 pub(super) use parse::Item;
+pub(super) use salvage::Remains;
 pub(super) use walk::{Group, ItemError, Walker};
 
-use super::disk::{Disk, DiskFile};
+use super::disk::Disk;
 use super::index::Place;
 use super::{Refused, SpillFile, StorageError};
-
-/// Bytes of the longest record that there can be.
-const MAX_RECORD: usize = MAX_OBJECT + 8 * MAX_PAGE + RECORD_HEAD;
 
 /// An open journal.
 ///
@@ -99,17 +98,7 @@ impl<D: Disk> Journal<D> {
 
     /// Reads the data of one record, with one read.
     pub(super) fn load(&self, place: Place, oid: Oid, tid: Tid) -> Result<Bytes, StorageError> {
-        let at = place.at;
-        let damaged = |what: &str| {
-            let (file, offset) = (shown(at.segment), at.offset);
-            let whose = format!("object {oid} of transaction {tid}");
-            StorageError::Damaged(format!("{file} at byte {offset}, {whose}: {what}"))
-        };
-        let file = self.segments.file(at.segment).ok_or_else(|| damaged("its file is missing"))?;
-        let len = usize::try_from(place.len).ok().filter(|&len| len <= MAX_RECORD);
-        let mut record = vec![0; len.ok_or_else(|| damaged("no record is that long"))?];
-        file.read_at(&mut record, u64::from(at.offset)).map_err(failed("read", at))?;
-        parse::record_data(&record.into(), oid, tid).map_err(damaged)
+        self.segments.load(place, oid, tid)
     }
 
     /// A place for the data of a large transaction, on the same disk.

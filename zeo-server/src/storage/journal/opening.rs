@@ -265,7 +265,7 @@ fn first_end() -> u32 {
 }
 
 /// The storage that the segments belong to, if any says so.
-fn known_uuid<D: Disk>(segments: &Segments<D>) -> Result<Option<[u8; 16]>, OpenError> {
+pub(super) fn known_uuid<D: Disk>(segments: &Segments<D>) -> Result<Option<[u8; 16]>, OpenError> {
     let mut known = None;
     for number in segments.numbers() {
         let file = segments.file(number).expect("it was listed");

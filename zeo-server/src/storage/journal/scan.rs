@@ -41,7 +41,7 @@ pub(super) fn first_beyond<D: Disk>(
 }
 
 /// The first group header from there on that is in its place, and of which `wanted` is true.
-fn find_header(
+pub(super) fn find_header(
     file: &impl DiskFile,
     uuid: [u8; 16],
     from: Position,

@@ -169,12 +169,16 @@ pub(in crate::storage) struct Window<F> {
 }
 
 impl<F: DiskFile> Window<F> {
-    fn closed() -> Self {
+    pub(super) fn closed() -> Self {
         Self { segment: 0, file: None, start: 0, bytes: Vec::new() }
     }
 
     /// Moves to a segment; false if there is no such file.
-    fn enter<D: Disk<File = F>>(&mut self, segments: &Segments<D>, segment: u32) -> bool {
+    pub(super) fn enter<D: Disk<File = F>>(
+        &mut self,
+        segments: &Segments<D>,
+        segment: u32,
+    ) -> bool {
         if self.file.is_none() || self.segment != segment {
             self.file = segments.file(segment);
             self.segment = segment;
@@ -184,7 +188,7 @@ impl<F: DiskFile> Window<F> {
     }
 
     /// The crc of bytes of the segment; `None` where the file ends before.
-    fn crc(&mut self, offset: u32, len: u32) -> io::Result<Option<u32>> {
+    pub(super) fn crc(&mut self, offset: u32, len: u32) -> io::Result<Option<u32>> {
         let mut crc = 0;
         for done in (0..len).step_by(WINDOW as usize) {
             let Some(bytes) = self.bytes(offset + done, WINDOW.min(len - done))? else {
@@ -196,7 +200,7 @@ impl<F: DiskFile> Window<F> {
     }
 
     /// Some bytes of the segment, at most a window; `None` where the file ends before.
-    fn bytes(&mut self, offset: u32, len: u32) -> io::Result<Option<&[u8]>> {
+    pub(super) fn bytes(&mut self, offset: u32, len: u32) -> io::Result<Option<&[u8]>> {
         let (offset, len) = (u64::from(offset), u64::from(len));
         if !self.holds(offset, len) && !self.fill(offset, len)? {
             return Ok(None);

@@ -182,7 +182,7 @@ impl Revision {
 
 impl Span {
     /// The place that it is in a group that is there.
-    pub(super) fn in_group(self, group: Position, deleted: bool) -> Place {
+    pub(in crate::storage) fn in_group(self, group: Position, deleted: bool) -> Place {
         let offset = group.offset.saturating_add(self.offset);
         Place { at: Position { offset, ..group }, len: self.len, deleted }
     }

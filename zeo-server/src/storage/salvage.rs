@@ -1,0 +1,137 @@
+//! A damaged storage, for reading only: whatever is whole of it.
+//!
+//! It changes nothing on the disk and uses no index. Where the newest revision of an object is
+//! damaged, an older one looks like the current one: that is why it has to be asked for.
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+
+use zeo_proto::{Identity, Oid, Outcome, OutcomeQuery, Tid, TxnId, Validity};
+
+use super::disk::{Disk, LockError};
+use super::index::Place;
+use super::journal::{Item, Remains};
+use super::{
+    Applied, Changes, Chores, Found, OpenError, Operation, Refused, SpillFile, Storage,
+    StorageError,
+};
+
+/// What is whole of a damaged storage.
+#[derive(Debug)]
+pub struct SalvagedStorage<D: Disk> {
+    identity: Identity,
+    last_tid: Tid,
+    revisions: BTreeMap<(Oid, Tid), Place>,
+    outcomes: BTreeMap<TxnId, Tid>,
+    journal: Remains<D>,
+    damage: Vec<String>,
+    /// Dropped last: until then nobody else may open the directory.
+    _lock: D::Lock,
+}
+
+impl<D: Disk> SalvagedStorage<D> {
+    /// Reads what there is on a disk. Takes memory for every revision, about 100 bytes.
+    pub fn open(disk: D) -> Result<Self, OpenError> {
+        let lock = disk.lock().map_err(|error| match error {
+            LockError::Held(pid) => OpenError::InUse { directory: disk.to_string(), pid },
+            LockError::Io(source) => OpenError::Io { what: format!("lock {disk}"), source },
+        })?;
+        let (journal, salvaged) = Remains::find(disk)?;
+        let mut storage = Self {
+            identity: Identity { uuid: journal.uuid(), epoch: 1 },
+            last_tid: Tid::ZERO,
+            revisions: BTreeMap::new(),
+            outcomes: BTreeMap::new(),
+            journal,
+            damage: salvaged.places(),
+            _lock: lock,
+        };
+        for (group, item) in salvaged.items {
+            storage.take(group, item);
+        }
+        Ok(storage)
+    }
+
+    /// Where something is missing.
+    pub fn damage(&self) -> &[String] {
+        &self.damage
+    }
+
+    fn take(&mut self, group: super::Position, item: Item) {
+        match item {
+            Item::Transaction { tid, id } => {
+                self.outcomes.insert(id, tid);
+                self.last_tid = self.last_tid.max(tid);
+            }
+            Item::Record { oid, tid, deleted, span } => {
+                self.revisions.insert((oid, tid), span.in_group(group, deleted));
+                self.last_tid = self.last_tid.max(tid);
+            }
+            Item::Epoch(epoch) => self.identity.epoch = epoch,
+            Item::Reserved(_) => {}
+        }
+    }
+
+    fn answer(&self, operation: &Operation) -> Result<Applied, Refused> {
+        match operation {
+            Operation::Outcome(OutcomeQuery { id, .. }) => Ok(Applied::Outcome(
+                self.outcomes.get(id).map_or(Outcome::TooOldToKnow, |&tid| Outcome::Committed(tid)),
+            )),
+            Operation::Commit(_) | Operation::ReserveOids(_) => {
+                Err(Refused::Failed("the storage is damaged, and is only read".to_owned()))
+            }
+        }
+    }
+}
+
+impl<D: Disk> Storage for SalvagedStorage<D> {
+    fn identity(&self) -> Identity {
+        self.identity
+    }
+
+    fn last_tid(&self) -> Tid {
+        self.last_tid
+    }
+
+    fn load_before(&self, oid: Oid, before: Tid, as_of: Tid) -> Result<Found, StorageError> {
+        let bound = before.min(as_of.next());
+        let last = self.revisions.range((oid, Tid::ZERO)..(oid, bound)).next_back();
+        let Some((&(_, serial), &place)) = last else { return Ok(Found::Absent) };
+        let newer = (Bound::Excluded((oid, serial)), Bound::Included((oid, as_of)));
+        let end = self.revisions.range(newer).next().map(|(&(_, tid), _)| tid);
+        let validity = Validity { serial, end };
+        if place.deleted {
+            return Ok(Found::Deleted(validity));
+        }
+        Ok(Found::Revision(validity, self.journal.load(place, oid, serial)?))
+    }
+
+    fn apply(&self, group: Vec<Operation>, _: u64) -> Vec<Result<Applied, Refused>> {
+        group.iter().map(|operation| self.answer(operation)).collect()
+    }
+
+    fn spill_file(&self) -> Result<Option<SpillFile>, StorageError> {
+        Ok(None)
+    }
+
+    /// What is missing may have changed anything.
+    fn changes_since(&self, _: Tid, _: Tid, _: usize) -> Result<Changes, StorageError> {
+        Ok(Changes::TooMany)
+    }
+
+    fn chores(&self) -> Chores {
+        Chores::default()
+    }
+
+    fn index_some(&self) -> Result<(), StorageError> {
+        Ok(())
+    }
+
+    fn prepare(&self) -> Result<(), StorageError> {
+        Ok(())
+    }
+
+    fn close(&self) -> Result<(), StorageError> {
+        Ok(())
+    }
+}
