@@ -38,7 +38,7 @@ impl Server {
     }
 
     fn give_up(&mut self, cx: &mut Context<Self>, conn: ConnId, why: &str) {
-        tracing::warn!(%conn, peer = peer(cx, conn), "closing: {why}");
+        self.complain(cx, conn, why);
         self.introduced(cx, conn);
         if let Some(transport) = cx.transport(conn) {
             transport.abort();
@@ -133,7 +133,7 @@ impl Server {
 
     pub(crate) fn zeo5_client(&mut self, cx: &mut Context<Self>, conn: ConnId) {
         self.introduced(cx, conn);
-        tracing::warn!(%conn, peer = peer(cx, conn), "closing: ZEO 5 is not served yet");
+        self.complain(cx, conn, "ZEO 5 is not served yet");
         self.close(cx, conn, &[]);
     }
 

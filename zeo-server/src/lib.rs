@@ -30,6 +30,7 @@ mod catch_up;
 mod chores;
 mod commit;
 mod commit_queue;
+mod complaints;
 mod connection;
 mod database;
 mod handshake;

@@ -15,7 +15,7 @@ use zeo_proto::Goodbye;
 use zeo_reactor::{ConnId, Context, TimerId};
 
 use crate::load::CONGESTED;
-use crate::server::{Server, peer};
+use crate::server::Server;
 
 /// The ledger: who holds how much.
 #[derive(Debug, Default)]
@@ -191,7 +191,7 @@ impl Server {
     fn close_largest(&mut self, cx: &mut Context<Self>) -> bool {
         let Some(conn) = self.memory.largest() else { return false };
         let held = self.memory.held_by(conn);
-        tracing::warn!(%conn, peer = peer(cx, conn), held, "closing: all together hold too much");
+        self.complain(cx, conn, format_args!("all together hold too much, this one {held} bytes"));
         self.memory.forget(conn);
         let reads = cx.transport(conn).is_some_and(|transport| transport.output_len() < CONGESTED);
         if reads {

@@ -7,6 +7,7 @@ use zeo_proto::{
 };
 use zeo_reactor::{ConnId, Context, Time, TimerId};
 
+use crate::complaints::Complaints;
 use crate::connection::Arrived;
 use crate::database::Databases;
 use crate::limits::Limits;
@@ -29,6 +30,8 @@ pub struct Server {
     pub(crate) greeted: BTreeMap<ConnId, (Time, TimerId)>,
     /// What connections hold, each and all together.
     pub(crate) memory: Memory,
+    /// What was said of peers that were closed.
+    pub(crate) complaints: Complaints,
     /// Bytes held by transactions that are open or wait for the commit stage.
     pub(crate) buffered_bytes: u64,
     pub(crate) limits: Limits,
@@ -45,6 +48,7 @@ impl Server {
             sessions: BTreeMap::new(),
             greeted: BTreeMap::new(),
             memory: Memory::default(),
+            complaints: Complaints::default(),
             buffered_bytes: 0,
             limits,
             rules: Rules::default(),
@@ -178,14 +182,14 @@ impl Server {
     /// The peer's bytes are not the protocol: it is told so and closed; the others do not notice.
     fn broken(&mut self, cx: &mut Context<Self>, conn: ConnId, error: &WireError, farewell: &[u8]) {
         self.introduced(cx, conn);
-        tracing::warn!(%conn, peer = peer(cx, conn), "closing: {error}");
+        self.complain(cx, conn, error);
         self.end_session(cx, conn, &error.to_string());
         self.close(cx, conn, farewell);
     }
 
     /// Ends a session that used a message where it has no meaning.
     pub(crate) fn break_off(&mut self, cx: &mut Context<Self>, conn: ConnId, how: String) {
-        tracing::warn!(%conn, peer = peer(cx, conn), "closing: {how}");
+        self.complain(cx, conn, &how);
         self.dismiss(cx, conn, Goodbye::ProtocolError(how));
     }
 

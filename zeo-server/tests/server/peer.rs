@@ -87,10 +87,11 @@ impl Peer {
         self.last_call
     }
 
-    /// Sends a call without waiting for room; whether all its bytes were taken. If not, it goes on
-    /// with the same call the next time.
-    pub(crate) fn try_ask(&mut self, call: Call) -> bool {
+    /// Sends these bytes and a call without waiting for room; whether all of it was taken. If not,
+    /// it goes on with the same call the next time.
+    pub(crate) fn try_ask(&mut self, before: &[u8], call: Call) -> bool {
         let frame = frame(&ClientMessage::Call(self.last_call + 1, call), &[]);
+        let frame = [before, &frame].concat();
         let rest = self.cut.unwrap_or(frame.len());
         self.stream.set_nonblocking(true).unwrap();
         let written = self.stream.write(&frame[frame.len() - rest..]);
