@@ -3,14 +3,13 @@
 use std::{collections::VecDeque, fmt, io, mem, sync::Arc, time::Duration};
 
 use crate::{
-    Address, ConnId, Factory, Handle, Hold, JobPanicked, Phase, StageConfig, StageFull, StageId,
-    StageReport, SystemEvent, Time, TimerId, Transport, TriggerId,
+    Address, ConnId, Factory, Handle, Time, TimerId, Transport,
     arena::{Arena, Key},
     driver::{Driver, ListenerToken, StreamToken},
     handle::{Call, Mailbox},
     kind::{Kind, KindId, Kinds, Seat},
     random::Random,
-    stage::{Stage, job},
+    stage::Stage,
     timers::Timers,
 };
 
@@ -201,51 +200,6 @@ impl<S: 'static> Context<S> {
         self.connect_limit = limit;
     }
 
-    /// Starts a stage; it ends with the reactor.
-    pub fn start_stage(&mut self, config: StageConfig) -> io::Result<StageId> {
-        let pool = self.driver.start_stage(&config)?;
-        Ok(StageId(self.stages.insert(Stage::new(&config, pool))))
-    }
-
-    /// Runs `work` in a stage, and then, in a later turn, `then` here.
-    ///
-    /// When the reactor stops first, a job that has not begun is dropped, and so is `then`.
-    ///
-    /// # Errors
-    ///
-    /// [`StageFull`] drops both; ask for [`stage_room`](Self::stage_room) where that matters.
-    pub fn defer_to_stage<R: Send + 'static>(
-        &mut self,
-        stage: StageId,
-        work: impl FnOnce() -> R + Send + 'static,
-        then: impl FnOnce(&mut S, &mut Self, Result<R, JobPanicked>) + Send + 'static,
-    ) -> Result<(), StageFull> {
-        if self.stage_room(stage) == 0 {
-            return Err(StageFull);
-        }
-        let mailbox = Arc::clone(&self.mailbox);
-        let job = job(work, move |result| {
-            mailbox.deliver(Box::new(move |shared, cx| {
-                cx.job_done(stage);
-                then(shared, cx, result);
-            }));
-        });
-        self.stages.get_mut(stage.0).ok_or(StageFull)?.submit(job);
-        Ok(())
-    }
-
-    /// How many more jobs a stage takes. None when the reactor is stopping and nothing holds that
-    /// back any more.
-    pub fn stage_room(&self, stage: StageId) -> usize {
-        let open = self.stages.get(stage.0).filter(|_| self.stopping != Stopping::Begun);
-        open.map_or(0, Stage::room)
-    }
-
-    /// How it stands with a stage; `None` when it has ended.
-    pub fn stage_report(&self, stage: StageId) -> Option<StageReport> {
-        self.stages.get(stage.0).map(Stage::report)
-    }
-
     /// What other threads may hold of this reactor.
     pub fn handle(&self) -> Handle<S> {
         Handle::new(Arc::clone(&self.mailbox))
@@ -277,34 +231,6 @@ impl<S: 'static> Context<S> {
         if self.stopping == Stopping::No {
             self.stopping = Stopping::Asked;
         }
-    }
-
-    /// Runs `f` once when the reactor next starts or shuts down. A trigger for a phase that is over
-    /// waits for the next time.
-    pub fn add_trigger(
-        &mut self,
-        event: SystemEvent,
-        phase: Phase,
-        f: impl FnOnce(&mut S, &mut Self) + Send + 'static,
-    ) -> TriggerId {
-        self.mailbox.triggers.add(event, phase, Box::new(f))
-    }
-
-    /// Forgets a trigger. `false` when it has run or was removed.
-    pub fn remove_trigger(&mut self, trigger: TriggerId) -> bool {
-        self.mailbox.triggers.remove(trigger)
-    }
-
-    /// Holds a shutdown back, this one or a later one, until the hold is dropped or the limit has
-    /// passed: for a trigger *before* it whose work takes more than its own turn. Too late in a
-    /// trigger *during* or *after* it.
-    pub fn hold_shutdown(&self) -> Hold {
-        self.mailbox.holds.hold()
-    }
-
-    /// Sets how long a shutdown may be held back (by default 10 s); then it goes on.
-    pub fn set_shutdown_limit(&mut self, limit: Duration) {
-        self.shutdown_limit = limit;
     }
 
     pub(crate) fn new(driver: impl Driver + 'static, mailbox: Arc<Mailbox<S>>) -> Self {
@@ -411,12 +337,6 @@ impl<S: 'static> Context<S> {
     /// was done; that counts once.
     pub(crate) fn expected(&mut self) -> (bool, bool) {
         (self.busy, mem::take(&mut self.lingering))
-    }
-
-    fn job_done(&mut self, stage: StageId) {
-        if let Some(stage) = self.stages.get_mut(stage.0) {
-            stage.done();
-        }
     }
 }
 

@@ -2,13 +2,16 @@
 
 use std::{
     any::Any,
-    fmt,
+    fmt, io,
     panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
     time::Duration,
 };
 
 use crate::{
+    Context,
     arena::Key,
+    context::Stopping,
     driver::{Delivery, Pool, Waits, Work},
 };
 
@@ -36,6 +39,59 @@ pub struct StageFull;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a job panicked: {0}")]
 pub struct JobPanicked(pub String);
+
+impl<S: 'static> Context<S> {
+    /// Starts a stage; it ends with the reactor.
+    pub fn start_stage(&mut self, config: StageConfig) -> io::Result<StageId> {
+        let pool = self.driver.start_stage(&config)?;
+        Ok(StageId(self.stages.insert(Stage::new(&config, pool))))
+    }
+
+    /// Runs `work` in a stage, and then, in a later turn, `then` here.
+    ///
+    /// When the reactor stops first, a job that has not begun is dropped, and so is `then`.
+    ///
+    /// # Errors
+    ///
+    /// [`StageFull`] drops both; ask for [`stage_room`](Self::stage_room) where that matters.
+    pub fn defer_to_stage<R: Send + 'static>(
+        &mut self,
+        stage: StageId,
+        work: impl FnOnce() -> R + Send + 'static,
+        then: impl FnOnce(&mut S, &mut Self, Result<R, JobPanicked>) + Send + 'static,
+    ) -> Result<(), StageFull> {
+        if self.stage_room(stage) == 0 {
+            return Err(StageFull);
+        }
+        let mailbox = Arc::clone(&self.mailbox);
+        let job = job(work, move |result| {
+            mailbox.deliver(Box::new(move |shared, cx| {
+                cx.job_done(stage);
+                then(shared, cx, result);
+            }));
+        });
+        self.stages.get_mut(stage.0).ok_or(StageFull)?.submit(job);
+        Ok(())
+    }
+
+    /// How many more jobs a stage takes. None when the reactor is stopping and nothing holds that
+    /// back any more.
+    pub fn stage_room(&self, stage: StageId) -> usize {
+        let open = self.stages.get(stage.0).filter(|_| self.stopping != Stopping::Begun);
+        open.map_or(0, Stage::room)
+    }
+
+    /// How it stands with a stage; `None` when it has ended.
+    pub fn stage_report(&self, stage: StageId) -> Option<StageReport> {
+        self.stages.get(stage.0).map(Stage::report)
+    }
+
+    fn job_done(&mut self, stage: StageId) {
+        if let Some(stage) = self.stages.get_mut(stage.0) {
+            stage.done();
+        }
+    }
+}
 
 /// How it stands with a stage, and how it went so far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -13,9 +13,10 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering::SeqCst},
     },
+    time::Duration,
 };
 
-use crate::{handle::Call, signal::Signal};
+use crate::{Context, handle::Call, signal::Signal};
 
 /// What triggers are for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -59,6 +60,36 @@ struct Table<S> {
 pub(crate) struct Holds {
     count: AtomicUsize,
     signal: Arc<Signal>,
+}
+
+impl<S: 'static> Context<S> {
+    /// Runs `f` once when the reactor next starts or shuts down. A trigger for a phase that is over
+    /// waits for the next time.
+    pub fn add_trigger(
+        &mut self,
+        event: SystemEvent,
+        phase: Phase,
+        f: impl FnOnce(&mut S, &mut Self) + Send + 'static,
+    ) -> TriggerId {
+        self.mailbox.triggers.add(event, phase, Box::new(f))
+    }
+
+    /// Forgets a trigger. `false` when it has run or was removed.
+    pub fn remove_trigger(&mut self, trigger: TriggerId) -> bool {
+        self.mailbox.triggers.remove(trigger)
+    }
+
+    /// Holds a shutdown back, this one or a later one, until the hold is dropped or the limit has
+    /// passed: for a trigger *before* it whose work takes more than its own turn. Too late in a
+    /// trigger *during* or *after* it.
+    pub fn hold_shutdown(&self) -> Hold {
+        self.mailbox.holds.hold()
+    }
+
+    /// Sets how long a shutdown may be held back (by default 10 s); then it goes on.
+    pub fn set_shutdown_limit(&mut self, limit: Duration) {
+        self.shutdown_limit = limit;
+    }
 }
 
 impl<S> Triggers<S> {
