@@ -1,16 +1,54 @@
 //! The reactor by itself: a call from another thread and back, and what a result costs.
 
-use zeo_reactor::{MioDriver, Reactor, ReactorThread};
+use zeo_reactor::{Address, MioDriver, Reactor, ReactorThread};
 
 use crate::cpus::Placement;
 use crate::measure;
 use crate::plan::Plan;
-use crate::reference::Channels;
+use crate::reference::{Channels, PingPong, serve};
 use crate::table::{Aim, Figure, Row, Unit};
 
 pub(crate) fn reactor(plan: &Plan) -> Vec<Row> {
     let calls = Placement::all().flat_map(|at| at.client(|| call_from_thread(plan, at)));
-    calls.chain([deferred(plan)]).collect()
+    let echoes = Placement::all().map(|at| at.client(|| echo(plan, at)));
+    calls.chain(echoes).chain([deferred(plan), timers(plan)]).collect()
+}
+
+/// A blocking client that asks a reactor, and one that asks a blocking thread.
+fn echo(plan: &Plan, at: Placement) -> Row {
+    let (_server, address) = at.server(serve);
+    let Address::Tcp(address) = address else { panic!("it is TCP") };
+    let (mut ours, mut theirs) = (PingPong::connect(address), at.server(PingPong::start));
+    let again = || std::iter::repeat_n((), CALLS);
+    let [ours, theirs] = measure::rounds(
+        plan,
+        [&mut || measure::each(plan.slice, again(), |()| ours.once()), &mut || {
+            measure::each(plan.slice, again(), |()| theirs.once())
+        }],
+    );
+    let what = format!("echoes by a reactor, one at a time, {}", at.name());
+    Row::rates(what, &ours, (&theirs, "by a blocking thread"), Aim::None)
+}
+
+/// One timer more, beside a million that wait, and away again.
+fn timers(plan: &Plan) -> Row {
+    let mut reactor = Reactor::new(MioDriver::new().unwrap(), ());
+    let an_hour = std::time::Duration::from_hours(1);
+    reactor.with(|(), cx| {
+        for late in 0..1_000_000 {
+            cx.call_later(an_hour + std::time::Duration::from_micros(late), |(), _| ());
+        }
+        let mut measure = || {
+            let once = || {
+                let timer = cx.call_later(an_hour, |(), _| ());
+                cx.cancel(timer);
+            };
+            1e9 / measure::rate(plan.slice / 4, 1_000, once)
+        };
+        let [nanos] = measure::rounds(plan, [&mut measure]);
+        let nanos = Figure::new(Unit::Nanos, nanos);
+        Row::alone("a timer set and cancelled, beside 1,000,000", nanos, Aim::None)
+    })
 }
 
 /// A call into a reactor that sleeps, and its result.

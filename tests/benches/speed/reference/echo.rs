@@ -20,11 +20,7 @@ pub(crate) struct Echo {
 impl Echo {
     /// Called on the client's CPU.
     pub(crate) fn start(at: Placement) -> Self {
-        let server = Reactor::new(MioDriver::new().unwrap(), ());
-        let server = at.server(|| ReactorThread::spawn("echo", server).unwrap());
-        let anywhere: Address = "127.0.0.1:0".parse().unwrap();
-        let listening = server.handle().ask(move |(), cx| cx.listen(&anywhere, Answers));
-        let (_, address) = listening.wait().unwrap().unwrap();
+        let (server, address) = at.server(serve);
         let (sender, connected) = deferred();
         let asking = Asking { conn: None, waiting: Some(sender) };
         let client = Reactor::new(MioDriver::new().unwrap(), asking);
@@ -41,6 +37,16 @@ impl Echo {
         self.handle.call_from_thread(move |asking, cx| asking.ask(cx, sender)).unwrap();
         answer.wait().unwrap();
     }
+}
+
+/// A reactor that answers, and where.
+pub(crate) fn serve() -> (ReactorThread<()>, Address) {
+    let server = Reactor::new(MioDriver::new().unwrap(), ());
+    let server = ReactorThread::spawn("echo", server).unwrap();
+    let anywhere: Address = "127.0.0.1:0".parse().unwrap();
+    let listening = server.handle().ask(move |(), cx| cx.listen(&anywhere, Answers));
+    let (_, address) = listening.wait().unwrap().unwrap();
+    (server, address)
 }
 
 /// The caller's connection, and who waits for the answer on it.

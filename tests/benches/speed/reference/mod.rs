@@ -7,7 +7,7 @@ mod ping_pong;
 
 pub(crate) use append::{Append, GroupLog};
 pub(crate) use channels::Channels;
-pub(crate) use echo::Echo;
+pub(crate) use echo::{Echo, serve};
 pub(crate) use ping_pong::PingPong;
 
 /// Bytes of a load's call, and of its answer.

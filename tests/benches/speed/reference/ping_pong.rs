@@ -1,7 +1,7 @@
 //! A blocking client and a blocking thread that answers, over a socket.
 
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::thread;
 
 use super::{ANSWER, QUESTION};
@@ -26,6 +26,13 @@ impl PingPong {
             }
         };
         thread::Builder::new().name("ping-pong".to_owned()).spawn(answer).unwrap();
+        Self { stream }
+    }
+
+    /// The client's end alone; somebody answers there.
+    pub(crate) fn connect(to: SocketAddr) -> Self {
+        let stream = TcpStream::connect(to).unwrap();
+        stream.set_nodelay(true).unwrap();
         Self { stream }
     }
 
