@@ -10,8 +10,7 @@ use zeo_proto::{Identity, Oid, Outcome, OutcomeQuery, Tid, TxnId, Validity};
 
 use super::fences::{Fences, MAX_FENCES};
 use super::{
-    Applied, Body, Changes, Chores, Commit, Found, Operation, Refused, SpillFile, Storage,
-    StorageError, check,
+    Applied, Body, Changes, Commit, Found, Operation, Refused, Storage, StorageError, check,
 };
 
 /// A storage in memory.
@@ -88,10 +87,6 @@ impl Storage for MemoryStorage {
         group.into_iter().map(apply).collect()
     }
 
-    fn spill_file(&self) -> Result<Option<SpillFile>, StorageError> {
-        Ok(None)
-    }
-
     fn changes_since(
         &self,
         since: Tid,
@@ -109,22 +104,6 @@ impl Storage for MemoryStorage {
             return Ok(Changes::TooMany);
         }
         Ok(Changes::Objects(oids.into_iter().collect()))
-    }
-
-    fn chores(&self) -> Chores {
-        Chores::default()
-    }
-
-    fn index_some(&self) -> Result<(), StorageError> {
-        Ok(())
-    }
-
-    fn prepare(&self) -> Result<(), StorageError> {
-        Ok(())
-    }
-
-    fn close(&self) -> Result<(), StorageError> {
-        Ok(())
     }
 }
 

@@ -121,7 +121,9 @@ pub trait Storage: Send + Sync + std::fmt::Debug + 'static {
 
     /// A place for the data of a transaction that is too large to wait in memory for its commit;
     /// `None` where memory is all there is.
-    fn spill_file(&self) -> Result<Option<SpillFile>, StorageError>;
+    fn spill_file(&self) -> Result<Option<SpillFile>, StorageError> {
+        Ok(None)
+    }
 
     /// The objects written by commits after `since`, up to and including `through`, each once;
     /// [`Changes::TooMany`] when there are more than `limit` or the way there is too long.
@@ -133,17 +135,25 @@ pub trait Storage: Send + Sync + std::fmt::Debug + 'static {
     ) -> Result<Changes, StorageError>;
 
     /// Which background work waits to be done.
-    fn chores(&self) -> Chores;
+    fn chores(&self) -> Chores {
+        Chores::default()
+    }
 
     /// Moves a bounded number of entries from the overlay into the index, and makes a checkpoint
     /// when one is due. Calls do not overlap each other, but do overlap everything else.
-    fn index_some(&self) -> Result<(), StorageError>;
+    fn index_some(&self) -> Result<(), StorageError> {
+        Ok(())
+    }
 
     /// Prepares the space that coming commits are written into. Calls do not overlap each other.
-    fn prepare(&self) -> Result<(), StorageError>;
+    fn prepare(&self) -> Result<(), StorageError> {
+        Ok(())
+    }
 
     /// Makes what is left to do for a quick opening durable. Nothing is called after it.
-    fn close(&self) -> Result<(), StorageError>;
+    fn close(&self) -> Result<(), StorageError> {
+        Ok(())
+    }
 }
 
 /// What a load found.

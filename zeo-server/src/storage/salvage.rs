@@ -11,10 +11,7 @@ use zeo_proto::{Identity, Oid, Outcome, OutcomeQuery, Tid, TxnId, Validity};
 use super::disk::{Disk, LockError};
 use super::index::Place;
 use super::journal::{Item, Remains};
-use super::{
-    Applied, Changes, Chores, Found, OpenError, Operation, Refused, SpillFile, Storage,
-    StorageError,
-};
+use super::{Applied, Changes, Found, OpenError, Operation, Refused, Storage, StorageError};
 
 /// What is whole of a damaged storage.
 #[derive(Debug)]
@@ -110,28 +107,8 @@ impl<D: Disk> Storage for SalvagedStorage<D> {
         group.iter().map(|operation| self.answer(operation)).collect()
     }
 
-    fn spill_file(&self) -> Result<Option<SpillFile>, StorageError> {
-        Ok(None)
-    }
-
     /// What is missing may have changed anything.
     fn changes_since(&self, _: Tid, _: Tid, _: usize) -> Result<Changes, StorageError> {
         Ok(Changes::TooMany)
-    }
-
-    fn chores(&self) -> Chores {
-        Chores::default()
-    }
-
-    fn index_some(&self) -> Result<(), StorageError> {
-        Ok(())
-    }
-
-    fn prepare(&self) -> Result<(), StorageError> {
-        Ok(())
-    }
-
-    fn close(&self) -> Result<(), StorageError> {
-        Ok(())
     }
 }
