@@ -1,6 +1,5 @@
 //! What a server's own thread does and takes, for connections without a client library.
 
-use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::cpus::{Placement, taken_by};
@@ -83,16 +82,16 @@ fn one_at_a_time_at(plan: &Plan, at: Placement) -> Vec<Row> {
 pub(crate) fn now_and_then(plan: &Plan) -> Vec<Row> {
     let store = Store::in_memory(50);
     let (db, mut ping) = (store.forgetful_client(), PingPong::start());
-    let pause = || thread::sleep(Duration::from_millis(1));
+    let clock = crossbeam_channel::tick(Duration::from_millis(1));
     let mut load = || {
         for oid in &store.oids {
-            pause();
+            clock.recv().unwrap();
             drop(db.load(*oid).unwrap());
         }
     };
     let mut ping = || {
         for _ in &store.oids {
-            pause();
+            clock.recv().unwrap();
             ping.once();
         }
     };
