@@ -100,16 +100,16 @@ impl<'a, D: Disk> Salvager<'a, D> {
             return Ok(());
         }
         let mut at = Position { segment, offset: SEGMENT_HEADER };
-        while !is_zero_from(file.as_ref(), u64::from(at.offset))? {
-            match self.header(at)? {
-                Some(header) => at = self.group(&header)?,
+        loop {
+            at = match self.header(at)? {
+                Some(header) => self.group(&header)?,
+                None if is_zero_from(file.as_ref(), u64::from(at.offset))? => return Ok(()),
                 None => match self.no_header(file.as_ref(), at)? {
-                    Some(next) => at = next,
+                    Some(next) => next,
                     None => return Ok(()),
                 },
-            }
+            };
         }
-        Ok(())
     }
 
     /// Takes a group, whole or in part; returns where it ends.
@@ -141,8 +141,8 @@ impl<'a, D: Disk> Salvager<'a, D> {
 
     /// What was written before a place is known to have been durable.
     fn prove(&mut self, durable: Position) {
-        while self.unproven.first().is_some_and(|&(at, _)| at < durable) {
-            let (at, found) = self.unproven.remove(0);
+        let proven = self.unproven.iter().take_while(|&&(at, _)| at < durable).count();
+        for (at, found) in self.unproven.drain(..proven) {
             self.salvaged.damage.push(at);
             self.salvaged.items.extend(found);
         }
