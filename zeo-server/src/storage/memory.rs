@@ -64,15 +64,10 @@ impl Storage for MemoryStorage {
 
     fn load_before(&self, oid: Oid, before: Tid, as_of: Tid) -> Result<Found, StorageError> {
         let state = self.read();
-        let bound = before.min(as_of.next());
-        let last = state.revisions.range((oid, Tid::ZERO)..(oid, bound)).next_back();
-        let Some((&(_, serial), data)) = last else { return Ok(Found::Absent) };
-        let newer = (Bound::Excluded((oid, serial)), Bound::Included((oid, as_of)));
-        let end = state.revisions.range(newer).next().map(|(&(_, tid), _)| tid);
-        let validity = Validity { serial, end };
-        Ok(match data {
-            Some(data) => Found::Revision(validity, data.clone()),
-            None => Found::Deleted(validity),
+        Ok(match revision(&state.revisions, oid, before, as_of) {
+            Some((validity, Some(data))) => Found::Revision(validity, data.clone()),
+            Some((validity, None)) => Found::Deleted(validity),
+            None => Found::Absent,
         })
     }
 
@@ -167,4 +162,18 @@ fn data(body: Body) -> std::io::Result<Option<Bytes>> {
         Body::Held { data, .. } => Ok(Some(data)),
         Body::Spilled(spilled) => spilled.data().map(Some),
     }
+}
+
+/// Of revisions in order, the one that was valid just before `before`, as seen at `as_of`.
+pub(super) fn revision<T>(
+    revisions: &BTreeMap<(Oid, Tid), T>,
+    oid: Oid,
+    before: Tid,
+    as_of: Tid,
+) -> Option<(Validity, &T)> {
+    let bound = before.min(as_of.next());
+    let (&(_, serial), found) = revisions.range((oid, Tid::ZERO)..(oid, bound)).next_back()?;
+    let newer = (Bound::Excluded((oid, serial)), Bound::Included((oid, as_of)));
+    let end = revisions.range(newer).next().map(|(&(_, tid), _)| tid);
+    Some((Validity { serial, end }, found))
 }

@@ -4,13 +4,13 @@
 //! damaged, an older one looks like the current one: that is why it has to be asked for.
 
 use std::collections::BTreeMap;
-use std::ops::Bound;
 
-use zeo_proto::{Identity, Oid, Outcome, OutcomeQuery, Tid, TxnId, Validity};
+use zeo_proto::{Identity, Oid, Outcome, OutcomeQuery, Tid, TxnId};
 
-use super::disk::{Disk, LockError};
+use super::disk::{Disk, locked};
 use super::index::Place;
 use super::journal::{Item, Remains};
+use super::memory::revision;
 use super::{Applied, Changes, Found, OpenError, Operation, Refused, Storage, StorageError};
 
 /// What is whole of a damaged storage.
@@ -29,10 +29,7 @@ pub struct SalvagedStorage<D: Disk> {
 impl<D: Disk> SalvagedStorage<D> {
     /// Reads what there is on a disk. Takes memory for every revision, about 100 bytes.
     pub fn open(disk: D) -> Result<Self, OpenError> {
-        let lock = disk.lock().map_err(|error| match error {
-            LockError::Held(pid) => OpenError::InUse { directory: disk.to_string(), pid },
-            LockError::Io(source) => OpenError::Io { what: format!("lock {disk}"), source },
-        })?;
+        let lock = locked(&disk)?;
         let (journal, salvaged) = Remains::find(disk)?;
         let mut storage = Self {
             identity: Identity { uuid: journal.uuid(), epoch: 1 },
@@ -91,16 +88,13 @@ impl<D: Disk> Storage for SalvagedStorage<D> {
     }
 
     fn load_before(&self, oid: Oid, before: Tid, as_of: Tid) -> Result<Found, StorageError> {
-        let bound = before.min(as_of.next());
-        let last = self.revisions.range((oid, Tid::ZERO)..(oid, bound)).next_back();
-        let Some((&(_, serial), &place)) = last else { return Ok(Found::Absent) };
-        let newer = (Bound::Excluded((oid, serial)), Bound::Included((oid, as_of)));
-        let end = self.revisions.range(newer).next().map(|(&(_, tid), _)| tid);
-        let validity = Validity { serial, end };
+        let Some((validity, &place)) = revision(&self.revisions, oid, before, as_of) else {
+            return Ok(Found::Absent);
+        };
         if place.deleted {
             return Ok(Found::Deleted(validity));
         }
-        Ok(Found::Revision(validity, self.journal.load(place, oid, serial)?))
+        Ok(Found::Revision(validity, self.journal.load(place, oid, validity.serial)?))
     }
 
     fn apply(&self, group: Vec<Operation>, _: u64) -> Vec<Result<Applied, Refused>> {

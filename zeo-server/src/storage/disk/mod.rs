@@ -10,6 +10,8 @@ mod sim;
 use std::fmt::{Debug, Display};
 use std::io;
 
+use super::OpenError;
+
 pub use real::{RealDisk, RealFile};
 #[cfg(any(test, feature = "sim"))]
 pub use sim::{Random, SimDisk, SimFile, SimLock};
@@ -71,6 +73,14 @@ pub enum LockError {
     Held(Option<u32>),
     /// The disk failed.
     Io(io::Error),
+}
+
+/// Keeps every other opener out; a refusal says who is in.
+pub(super) fn locked<D: Disk>(disk: &D) -> Result<D::Lock, OpenError> {
+    disk.lock().map_err(|error| match error {
+        LockError::Held(pid) => OpenError::InUse { directory: disk.to_string(), pid },
+        LockError::Io(source) => OpenError::Io { what: format!("lock {disk}"), source },
+    })
 }
 
 /// Whether an error says that there is no room, and not that the disk is broken.

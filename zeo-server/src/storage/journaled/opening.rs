@@ -10,7 +10,7 @@ use super::indexing::Indexer;
 use super::overlay::{Overlay, Queued};
 use super::{Committer, JournalStorage, Oids, Settings};
 use crate::storage::OpenError;
-use crate::storage::disk::{Disk, DiskFile, LockError};
+use crate::storage::disk::{Disk, DiskFile, locked};
 use crate::storage::fences::Fences;
 use crate::storage::index::{Checkpoint, Entry, Index, IndexError};
 use crate::storage::journal::{
@@ -43,7 +43,7 @@ impl<D: Disk, I: Index> JournalStorage<D, I> {
         settings: Settings,
         new_uuid: [u8; 16],
     ) -> Result<Self, OpenError> {
-        let lock = lock(&disk)?;
+        let lock = locked(&disk)?;
         let opening = Opening::find(disk, new_uuid, settings.segment_bytes)?;
         let mut index = index()?;
         let BroughtUp { overlay, indexer, committer } = bring_up(&opening, &mut index, settings)?;
@@ -214,13 +214,6 @@ fn usable_checkpoint<D: Disk, I: Index>(
     };
     index.reset(&reason)?;
     Ok(None)
-}
-
-fn lock<D: Disk>(disk: &D) -> Result<D::Lock, OpenError> {
-    disk.lock().map_err(|error| match error {
-        LockError::Held(pid) => OpenError::InUse { directory: disk.to_string(), pid },
-        LockError::Io(source) => OpenError::Io { what: format!("lock {disk}"), source },
-    })
 }
 
 impl From<IndexError> for OpenError {
