@@ -14,7 +14,7 @@ use zeo_reactor::{ConnId, Context, JobPanicked};
 use crate::database::{DatabaseId, begin_job};
 use crate::server::Server;
 use crate::session::Caller;
-use crate::storage::{Storage, StorageError};
+use crate::storage::{Record, Storage, StorageError};
 use crate::transaction::{OpenTransaction, SpillLoad};
 
 /// Names one transaction's turn in the spill stage; never used twice.
@@ -159,18 +159,21 @@ impl Server {
 
 /// Makes the file if there is none yet. A storage without files gives the data back as it is.
 fn put_into_file(storage: &dyn Storage, load: SpillLoad) -> Result<SpillLoad, StorageError> {
-    let SpillLoad { file, mut records } = load;
+    let SpillLoad { file, mut records, .. } = load;
     let mut file = match file {
         Some(file) => Some(file),
         None => storage.spill_file()?,
     };
+    let memory = |records: &[Record]| records.iter().map(Record::memory).sum::<u64>();
+    let before = memory(&records);
     if let Some(file) = &mut file {
         file.spill(&mut records).map_err(|source| {
             let what = "put a large transaction into a file".to_owned();
             StorageError::Io { what, source }
         })?;
     }
-    Ok(SpillLoad { file, records })
+    let freed = before - memory(&records);
+    Ok(SpillLoad { file, records, freed })
 }
 
 fn failure(error: &StorageError) -> Failure {

@@ -38,6 +38,8 @@ pub(crate) struct OpenTransaction {
 pub(crate) struct SpillLoad {
     pub(crate) file: Option<SpillFile>,
     pub(crate) records: Vec<Record>,
+    /// Bytes of memory that its way into the file has freed.
+    pub(crate) freed: u64,
 }
 
 impl OpenTransaction {
@@ -151,12 +153,12 @@ impl OpenTransaction {
     /// What is put into its file now; it comes back with [`OpenTransaction::spilled`].
     pub(crate) fn spill(&mut self) -> SpillLoad {
         self.spillable = 0;
-        SpillLoad { file: self.file.take(), records: core::mem::take(&mut self.records) }
+        SpillLoad { file: self.file.take(), records: core::mem::take(&mut self.records), freed: 0 }
     }
 
     /// What was put into its file comes back. Without a file it never will be.
     pub(crate) fn spilled(&mut self, load: SpillLoad, buffered: &mut u64) {
-        let SpillLoad { file, records } = load;
+        let SpillLoad { file, records, freed } = load;
         self.spilling = None;
         self.has_nowhere = file.is_none();
         self.file = file;
@@ -164,10 +166,8 @@ impl OpenTransaction {
             return;
         }
         self.spilled.extend(records);
-        let all = self.spilled.iter().chain(&self.records).map(Record::memory).sum::<u64>();
-        let more = self.read_current.len() * size_of::<(Oid, Tid)>();
-        let memory = self.begin_bytes() + all + more as u64;
-        *buffered = *buffered + memory - core::mem::replace(&mut self.memory, memory);
+        self.memory -= freed;
+        *buffered -= freed;
     }
 
     /// It could not be put into its file.
