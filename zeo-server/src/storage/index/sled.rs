@@ -190,7 +190,7 @@ impl SledIndex {
 impl Trees {
     fn open(directory: &Path, cache_bytes: u64) -> sled::Result<Self> {
         let config = sled::Config::new().path(directory).cache_capacity(cache_bytes);
-        let db = config.flush_every_ms(None).open()?;
+        let db = open_when_let_go(&config.flush_every_ms(None))?;
         Ok(Self {
             revisions: db.open_tree("revisions")?,
             outcomes: db.open_tree("outcomes")?,
@@ -199,6 +199,28 @@ impl Trees {
         })
     }
 }
+
+/// Opens sled's files, as soon as an earlier user in this process has let go of them.
+///
+/// Nobody else has them, since the storage's own lock is held. But a thread of sled, or a child
+/// between its fork and its exec, may keep sled's lock for a moment after the last user has gone;
+/// that was taken for an index that does not open, and it was made anew.
+fn open_when_let_go(config: &sled::Config) -> sled::Result<sled::Db> {
+    for _ in 0..LOCK_ATTEMPTS {
+        match config.open() {
+            // It says so in this way only.
+            Err(sled::Error::Io(error)) if error.to_string().contains("acquire lock") => {
+                std::thread::park_timeout(LOCK_PAUSE);
+            }
+            opened => return opened,
+        }
+    }
+    config.open()
+}
+
+/// Together five seconds.
+const LOCK_ATTEMPTS: u32 = 500;
+const LOCK_PAUSE: std::time::Duration = std::time::Duration::from_millis(10);
 
 impl From<sled::Error> for IndexError {
     fn from(error: sled::Error) -> Self {
@@ -330,6 +352,25 @@ mod tests {
         tid: Tid::new(9),
         next_oid: Oid::new(8),
     };
+
+    /// What still had sled's lock for a moment cost the whole index.
+    #[test]
+    fn an_index_that_is_just_being_let_go_is_waited_for() {
+        let dir = filled();
+        let marker = dir.path().join("index/opened-in-boot");
+        fs::remove_file(&marker).unwrap();
+        let user = File::open(dir.path().join("index/db")).unwrap();
+        user.lock().unwrap();
+        let index = std::thread::scope(|scope| {
+            let opening = scope.spawn(|| open(&dir, "boot"));
+            while !marker.exists() {
+                std::thread::yield_now();
+            }
+            user.unlock().unwrap();
+            opening.join().unwrap()
+        });
+        assert_eq!(index.checkpoint().unwrap(), Some(CHECKPOINT));
+    }
 
     fn open(dir: &TempDir, boot_id: &str) -> SledIndex {
         SledIndex::open(&dir.path().join("index"), CACHE, Some(boot_id.to_owned())).unwrap()
