@@ -93,6 +93,9 @@ impl Server {
             ClientMessage::Delete(number, oid, tid) => self.delete(cx, conn, number, (oid, tid)),
             ClientMessage::TpcAbort(number) => self.tpc_abort(conn, number),
             ClientMessage::Goodbye(reason) => self.goodbye(cx, conn, &reason),
+            ClientMessage::Undo(..) | ClientMessage::Restore(..) => {
+                self.break_off(cx, conn, "not served yet".to_owned());
+            }
         }
         self.buffered(cx, conn, buffered);
     }
@@ -110,6 +113,11 @@ impl Server {
             Call::TpcVote(number, finish) => self.tpc_vote(cx, caller, number, finish),
             Call::TpcFinish(_) => self.fail(cx, caller, Failure::Unsupported),
             Call::Status => self.status(cx, caller),
+            Call::TpcVoteResolving(..)
+            | Call::History(..)
+            | Call::Transactions(..)
+            | Call::Objects(..)
+            | Call::Size => self.fail(cx, caller, Failure::Unsupported),
         }
     }
 

@@ -391,7 +391,12 @@ fn refused(failure: &Failure) -> Option<CommitError> {
         | Failure::StorageFailed(_)
         | Failure::Damaged(_)
         | Failure::Unsupported
-        | Failure::Stopping => NotCommitted::Refused(call_error(failure).to_string()),
+        | Failure::Stopping
+        | Failure::UndoRefused(_)
+        | Failure::NoSuchTid(_)
+        | Failure::Locked(..)
+        | Failure::QuotaExceeded(_)
+        | Failure::TidOutOfOrder(_) => NotCommitted::Refused(call_error(failure).to_string()),
     };
     Some(why.into())
 }

@@ -279,7 +279,14 @@ fn call_error(failure: &Failure) -> CallError {
         | Failure::Fenced
         | Failure::TransactionTooLarge(_)
         | Failure::NoSuchTransaction
-        | Failure::Stopping => CallError::Failed(format!("the server answered {failure:?}")),
+        | Failure::Stopping
+        | Failure::UndoRefused(_)
+        | Failure::NoSuchTid(_)
+        | Failure::Locked(..)
+        | Failure::QuotaExceeded(_)
+        | Failure::TidOutOfOrder(_) => {
+            CallError::Failed(format!("the server answered {failure:?}"))
+        }
     }
 }
 
