@@ -251,6 +251,8 @@ impl Server {
                 self.troubled(id, "no space left on the disk");
                 Failure::DiskFull
             }
+            Refused::QuotaExceeded(bytes) => Failure::QuotaExceeded(bytes),
+            Refused::OutOfOrder(last) => Failure::TidOutOfOrder(last),
             Refused::Failed(text) => {
                 self.troubled(id, &text);
                 Failure::StorageFailed(text)

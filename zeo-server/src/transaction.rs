@@ -180,7 +180,8 @@ impl OpenTransaction {
     pub(crate) fn into_commit(self) -> Commit {
         let Self { begin, spilled: mut records, records: last, read_current, .. } = self;
         records.extend(last);
-        Commit { id: begin.id, snapshot: begin.snapshot, meta: begin.meta, records, read_current }
+        let Begin { id, snapshot, meta } = begin;
+        Commit { id, snapshot, meta, records, read_current, restore: None }
     }
 }
 
