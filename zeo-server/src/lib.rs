@@ -38,6 +38,7 @@ mod hot;
 mod lane;
 mod limits;
 mod load;
+mod locks;
 mod memory;
 mod oids;
 mod outgoing;
