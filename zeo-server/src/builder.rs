@@ -258,6 +258,12 @@ impl Drop for RunningServer {
 pub struct Stopper(Handle<Server>);
 
 impl Stopper {
+    /// What stops a server whose reactor a simulation drives.
+    #[cfg(feature = "sim")]
+    pub fn of(reactor: &Reactor<Server>) -> Self {
+        Self(reactor.handle())
+    }
+
     /// Asks the server to stop in order, without waiting.
     pub fn begin_stop(&self) {
         let stop = |server: &mut Server, cx: &mut Context<Server>| server.stop(cx);

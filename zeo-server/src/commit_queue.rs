@@ -227,11 +227,27 @@ impl Server {
         if database.trouble.take().is_some() {
             tracing::info!(storage = database.name, "commits are made again");
         }
-        if self.rules.invalidate {
-            let others = database.audience.iter().copied().filter(|&conn| conn != by);
-            outgoing::invalidate(cx, others, tid, self.rules.told(&oids));
+        if self.rules.unsplit {
+            self.invalidate(cx, id, tid, (by, &oids));
+        } else {
+            let oids = oids.clone();
+            cx.call_soon(move |server: &mut Self, cx| server.invalidate(cx, id, tid, (by, &oids)));
         }
-        database.recent.remember(tid, oids);
+        self.databases.at_mut(id).recent.remember(tid, oids);
+    }
+
+    /// Tells everybody but the writer of a commit.
+    fn invalidate(
+        &self,
+        cx: &mut Context<Self>,
+        id: DatabaseId,
+        tid: Tid,
+        (by, oids): (ConnId, &[Oid]),
+    ) {
+        if self.rules.invalidate {
+            let others = self.databases.at(id).audience.iter().copied().filter(|&conn| conn != by);
+            outgoing::invalidate(cx, others, tid, self.rules.told(oids));
+        }
     }
 
     fn refused(

@@ -34,6 +34,8 @@ mod complaints;
 mod connection;
 mod database;
 mod handshake;
+#[cfg(feature = "sim")]
+mod held;
 mod hot;
 mod lane;
 mod limits;
@@ -55,6 +57,8 @@ mod transaction;
 mod writes;
 
 pub use builder::{RunningServer, ServerBuilder, StartError, Stopper};
+#[cfg(feature = "sim")]
+pub use held::Held;
 pub use limits::Limits;
 #[cfg(feature = "sim")]
 pub use rules::Rules;

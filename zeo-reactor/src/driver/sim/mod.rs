@@ -19,13 +19,17 @@ use crate::{Reactor, Time, TurnReport};
 
 mod driver;
 mod event;
+mod held;
 mod net;
+mod sight;
 mod socket;
 mod stage;
 
 pub use driver::SimDriver;
 use event::Happening;
+pub use held::{Held, WorldHeld};
 use net::Net;
+pub use sight::Sight;
 
 /// Everything that the reactors of a simulation have in common. Clones are the same world.
 #[derive(Clone)]

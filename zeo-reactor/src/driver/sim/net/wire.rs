@@ -9,6 +9,7 @@ use crate::{
         Readiness, Ready,
         sim::{
             event::Event,
+            sight::Sight,
             socket::{Packet, Socket, SocketId},
         },
     },
@@ -123,6 +124,8 @@ impl Net {
         let (client_host, peer_host) = (client.host, client.peer_host);
         let client_address = self.client_address(client_host, address);
         let to = SocketId(self.number());
+        let heard = self.listeners.contains_key(address);
+        self.see((client_host, peer_host), |from, to| Sight::Knock { from, to, heard });
         let Some(listener) = self.listeners.get_mut(address) else {
             return self.refuse_later(peer_host, from);
         };
@@ -143,6 +146,7 @@ impl Net {
         if let Packet::Data(data) = &packet {
             self.trace.add_bytes(data.iter().copied());
         }
+        self.see_packet(host, from, &packet);
         let Some(socket) = self.sockets.get_mut(&to).filter(|socket| !socket.is_dead()) else {
             // Last words need no answer.
             if !matches!(packet, Packet::Fin | Packet::Reset) {
@@ -152,6 +156,22 @@ impl Net {
         };
         let readiness = socket.receive(packet);
         self.wake(to, readiness);
+    }
+
+    fn see_packet(&mut self, to: HostId, from: SocketId, packet: &Packet) {
+        let Some(sender) = self.sockets.get(&from).map(|socket| socket.host) else { return };
+        let hosts = (sender, to);
+        match packet {
+            Packet::Data(data) => self.see(hosts, |sender, to| Sight::Bytes {
+                stream: from.0,
+                from: sender,
+                to,
+                data,
+            }),
+            Packet::Fin => self.see(hosts, |from, to| Sight::Closed { from, to, reset: false }),
+            Packet::Reset => self.see(hosts, |from, to| Sight::Closed { from, to, reset: true }),
+            Packet::Connect(_) | Packet::Accepted | Packet::Room(_) => {}
+        }
     }
 
     fn refuse_later(&mut self, host: HostId, to: SocketId) {
@@ -174,7 +194,8 @@ impl Net {
 
     fn fail(&mut self, id: SocketId, error: io::ErrorKind) {
         if let Some(socket) = self.sockets.get_mut(&id).filter(|socket| !socket.is_dead()) {
-            let readiness = socket.fail(error);
+            let (readiness, hosts) = (socket.fail(error), (socket.host, socket.peer_host));
+            self.see(hosts, |at, peer| Sight::Broken { at, peer });
             self.wake(id, readiness);
         }
     }
