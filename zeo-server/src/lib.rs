@@ -44,6 +44,8 @@ mod locks;
 mod memory;
 mod oids;
 mod outgoing;
+mod publication;
+mod readings;
 mod recent;
 #[cfg_attr(not(feature = "sim"), expect(unreachable_pub, reason = "public to simulations only"))]
 mod rules;
@@ -54,6 +56,7 @@ mod status;
 mod stop;
 pub mod storage;
 mod transaction;
+mod votes;
 mod writes;
 
 pub use builder::{RunningServer, ServerBuilder, StartError, Stopper};
