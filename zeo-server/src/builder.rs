@@ -161,6 +161,7 @@ impl Server {
             index: start_stage(cx, "index", 1)?,
             prepare: start_stage(cx, "prepare", 1)?,
             catch_up: start_stage(cx, "catch-up", 1)?,
+            history: start_stage(cx, "history", 1)?,
         };
         let seed = cx.random();
         self.databases.push(Database::new(name, storage, stages, &self.limits, seed));

@@ -20,6 +20,8 @@ pub struct Held {
     pub transactions: [usize; 2],
     /// Operations that wait for the commit stage.
     pub commits: usize,
+    /// Votes that hold object locks or wait for them, and how many objects those are.
+    pub locks: [usize; 2],
     /// Bytes of transactions that are open or wait for the commit stage.
     pub transaction_bytes: u64,
     /// Bytes in the ledger of what connections hold.
@@ -43,6 +45,10 @@ impl Server {
                 sessions.map(open).sum(),
             ],
             commits: databases().map(|database| database.commits.len()).sum(),
+            locks: [
+                databases().map(|database| database.votes.len()).sum(),
+                databases().map(|database| database.votes.locked_objects()).sum(),
+            ],
             transaction_bytes: self.buffered_bytes,
             ledger_bytes: self.memory.total(),
             at_work: databases().filter(|database| is_at_work(database)).count(),
@@ -55,5 +61,7 @@ fn is_at_work(database: &Database) -> bool {
         || !database.loads.is_idle()
         || !database.catch_ups.is_idle()
         || !database.spills.have_no_votes()
+        || !database.undos.have_no_votes()
+        || !database.readings.is_idle()
         || !database.chores.none_runs()
 }

@@ -36,6 +36,7 @@ mod database;
 mod handshake;
 #[cfg(feature = "sim")]
 mod held;
+mod history;
 mod hot;
 mod lane;
 mod limits;
@@ -44,6 +45,8 @@ mod locks;
 mod memory;
 mod oids;
 mod outgoing;
+mod publication;
+mod readings;
 mod recent;
 #[cfg_attr(not(feature = "sim"), expect(unreachable_pub, reason = "public to simulations only"))]
 mod rules;
@@ -54,6 +57,8 @@ mod status;
 mod stop;
 pub mod storage;
 mod transaction;
+mod undo;
+mod votes;
 mod writes;
 
 pub use builder::{RunningServer, ServerBuilder, StartError, Stopper};

@@ -97,7 +97,8 @@ impl Locks {
     }
 
     /// Whether all of a request is held.
-    pub(crate) fn is_granted(&self, id: LockId) -> bool {
+    #[cfg(test)]
+    fn is_granted(&self, id: LockId) -> bool {
         self.requests.get(&id).is_some_and(|request| request.blocked == 0)
     }
 

@@ -17,6 +17,7 @@ use crate::outgoing::send;
 use crate::rules::Rules;
 use crate::session::{Caller, Session};
 use crate::stop::Phase;
+use crate::votes::VoteMode;
 
 /// A storage server: sessions, databases, and what goes on between them.
 ///
@@ -91,11 +92,10 @@ impl Server {
                 self.read_current(cx, conn, number, (oid, tid));
             }
             ClientMessage::Delete(number, oid, tid) => self.delete(cx, conn, number, (oid, tid)),
-            ClientMessage::TpcAbort(number) => self.tpc_abort(conn, number),
+            ClientMessage::TpcAbort(number) => self.tpc_abort(cx, conn, number),
             ClientMessage::Goodbye(reason) => self.goodbye(cx, conn, &reason),
-            ClientMessage::Undo(..) | ClientMessage::Restore(..) => {
-                self.break_off(cx, conn, "not served yet".to_owned());
-            }
+            ClientMessage::Undo(number, tid) => self.undo(cx, conn, number, tid),
+            ClientMessage::Restore(number, tid) => self.restore(cx, conn, number, tid),
         }
         self.buffered(cx, conn, buffered);
     }
@@ -110,14 +110,18 @@ impl Server {
             Call::LastTid => self.last_tid(cx, caller),
             Call::InvalidationsSince(tid) => self.invalidations_since(cx, caller, tid),
             Call::Outcome(query) => self.outcome(cx, caller, query),
-            Call::TpcVote(number, finish) => self.tpc_vote(cx, caller, number, finish),
-            Call::TpcFinish(_) => self.fail(cx, caller, Failure::Unsupported),
+            Call::TpcVote(number, then_finish) => {
+                self.tpc_vote(cx, caller, number, VoteMode { then_finish, resolving: false });
+            }
+            Call::TpcVoteResolving(number, then_finish) => {
+                self.tpc_vote(cx, caller, number, VoteMode { then_finish, resolving: true });
+            }
+            Call::TpcFinish(number) => self.tpc_finish(cx, caller, number),
             Call::Status => self.status(cx, caller),
-            Call::TpcVoteResolving(..)
-            | Call::History(..)
-            | Call::Transactions(..)
-            | Call::Objects(..)
-            | Call::Size => self.fail(cx, caller, Failure::Unsupported),
+            Call::History(oid, before, count) => self.history(cx, caller, (oid, before), count),
+            Call::Transactions(from, through) => self.transactions(cx, caller, from, through),
+            Call::Objects(from, before, count) => self.objects(cx, caller, (from, before), count),
+            Call::Size => self.size(cx, caller),
         }
     }
 

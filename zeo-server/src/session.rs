@@ -7,7 +7,9 @@ use zeo_reactor::{ConnId, Time};
 
 use crate::database::DatabaseId;
 use crate::lane::Lane;
+use crate::locks::LockId;
 use crate::memory::Told;
+use crate::storage::Cursor;
 use crate::transaction::OpenTransaction;
 
 /// What the server knows of one client, from the welcome until either side closes.
@@ -33,14 +35,20 @@ pub(crate) struct Session {
     pub(crate) outrun: BTreeSet<TxnNumber>,
     /// A look-up of what it has missed is under way.
     pub(crate) is_catching_up: bool,
+    /// A page of history is being read for it.
+    pub(crate) is_reading_history: bool,
+    /// Where the last page of transactions that it was sent ended.
+    pub(crate) history_place: Option<Cursor>,
     /// Transactions that it was told are not committed, and never will be.
     pub(crate) fenced: usize,
     /// Calls that have no answer yet.
     pub(crate) calls_in_flight: usize,
     /// Loads on their way.
     pub(crate) lane: Lane,
-    /// Transactions between `tpc_begin` and `tpc_vote`.
+    /// Transactions between `tpc_begin` and `tpc_vote`, and those whose conflicts are being resolved.
     pub(crate) transactions: BTreeMap<TxnNumber, OpenTransaction>,
+    /// Transactions between `tpc_vote` and their finish, by the locks that they hold or wait for.
+    pub(crate) votes: BTreeMap<TxnNumber, LockId>,
     /// Bytes of memory that its transactions hold, until they are answered.
     pub(crate) buffered: u64,
     /// What the ledger knows of that.

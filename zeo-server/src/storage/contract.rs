@@ -46,6 +46,9 @@ macro_rules! contract {
     };
 }
 
+mod history;
+mod undo;
+
 contract! {
     a_new_storage_is_empty
     a_commit_is_what_is_loaded

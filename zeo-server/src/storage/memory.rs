@@ -1,6 +1,8 @@
 //! A storage that lives in memory and is gone with its process: for tests and simulation, and the
 //! reference that the others are compared with.
 
+mod history;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -9,8 +11,11 @@ use bytes::Bytes;
 use zeo_proto::{Conflict, Identity, Oid, Outcome, OutcomeQuery, Tid, TxnId, Validity};
 
 use super::fences::{Fences, MAX_FENCES};
+use super::history::next_oid;
 use super::{
-    Applied, Body, Changes, Check, Commit, Found, Operation, Refused, Storage, StorageError, check,
+    Applied, Body, Changes, Check, Commit, Cursor, Found, HistoryEntry, HistoryLimit,
+    HistoryRecord, ObjectsPage, Operation, Refused, Size, Storage, StorageError, TransactionHead,
+    TransactionsPage, check,
 };
 
 /// A storage in memory.
@@ -24,10 +29,18 @@ pub struct MemoryStorage {
 struct State {
     last_tid: Tid,
     next_oid: u64,
-    revisions: BTreeMap<(Oid, Tid), Option<Bytes>>,
-    transactions: BTreeMap<Tid, Vec<Oid>>,
+    revisions: BTreeMap<(Oid, Tid), HistoryRecord>,
+    transactions: BTreeMap<Tid, Transaction>,
     outcomes: BTreeMap<TxnId, Tid>,
     fences: Fences,
+    size: Size,
+}
+
+/// A transaction, and the objects that it wrote, in order.
+#[derive(Debug)]
+struct Transaction {
+    head: TransactionHead,
+    oids: Vec<Oid>,
 }
 
 impl MemoryStorage {
@@ -40,6 +53,7 @@ impl MemoryStorage {
             transactions: BTreeMap::new(),
             outcomes: BTreeMap::new(),
             fences: Fences::new(MAX_FENCES),
+            size: Size::default(),
         };
         Self { identity, state: RwLock::new(state) }
     }
@@ -64,11 +78,11 @@ impl Storage for MemoryStorage {
 
     fn load_before(&self, oid: Oid, before: Tid, as_of: Tid) -> Result<Found, StorageError> {
         let state = self.read();
-        Ok(match revision(&state.revisions, oid, before, as_of) {
-            Some((validity, Some(data))) => Found::Revision(validity, data.clone()),
-            Some((validity, None)) => Found::Deleted(validity),
-            None => Found::Absent,
-        })
+        let found = revision(&state.revisions, oid, before, as_of);
+        Ok(found.map_or(Found::Absent, |(validity, record)| match &record.data {
+            Some(data) => Found::Revision(validity, data.clone()),
+            None => Found::Deleted(validity),
+        }))
     }
 
     fn apply(&self, group: Vec<Operation>, unix_micros: u64) -> Vec<Result<Applied, Refused>> {
@@ -95,11 +109,43 @@ impl Storage for MemoryStorage {
         }
         let newer = state.transactions.range((Bound::Excluded(since), Bound::Unbounded));
         let newer = newer.take_while(|&(&tid, _)| tid <= through);
-        let oids: BTreeSet<Oid> = newer.flat_map(|(_, oids)| oids).copied().collect();
+        let oids: BTreeSet<Oid> =
+            newer.flat_map(|(_, transaction)| &transaction.oids).copied().collect();
         if oids.len() > limit {
             return Ok(Changes::TooMany);
         }
         Ok(Changes::Objects(oids.into_iter().collect()))
+    }
+
+    fn history(
+        &self,
+        oid: Oid,
+        before: Tid,
+        as_of: Tid,
+        limit: HistoryLimit,
+    ) -> Result<Vec<HistoryEntry>, StorageError> {
+        Ok(self.read().history(oid, before.min(as_of.next()), limit))
+    }
+
+    fn load_record(&self, oid: Oid, tid: Tid) -> Result<Option<HistoryRecord>, StorageError> {
+        Ok(self.read().revisions.get(&(oid, tid)).cloned())
+    }
+
+    fn transactions(
+        &self,
+        from: &Cursor,
+        through: Tid,
+        bytes: usize,
+    ) -> Result<TransactionsPage, StorageError> {
+        self.read().page(from, through, bytes)
+    }
+
+    fn objects(&self, from: Oid, before: Tid, max: usize) -> Result<ObjectsPage, StorageError> {
+        Ok(self.read().objects(from, before, max))
+    }
+
+    fn size(&self) -> Size {
+        self.read().size
     }
 }
 
@@ -116,10 +162,12 @@ impl State {
         checked.map_err(Refused::Conflict)?;
         let tid = check::tid_of(&commit, self.last_tid, unix_micros)?;
         let writes = commit.records.into_iter().map(|record| Ok((record.oid, data(record.body)?)));
-        let writes: Result<Vec<_>, std::io::Error> = writes.collect();
+        let writes: Result<BTreeMap<_, _>, std::io::Error> = writes.collect();
         let writes = writes.map_err(|error| Refused::Failed(error.to_string()))?;
         self.outcomes.insert(commit.id, tid);
-        self.insert(writes, tid);
+        let records = u32::try_from(writes.len()).unwrap_or(u32::MAX);
+        let Commit { id, snapshot, meta, .. } = commit;
+        self.insert(TransactionHead { tid, id, snapshot, meta, records }, writes);
         Ok(tid)
     }
 
@@ -129,20 +177,30 @@ impl State {
         conflicts
     }
 
-    fn insert(&mut self, writes: Vec<(Oid, Option<Bytes>)>, tid: Tid) {
-        self.last_tid = tid;
-        let mut oids = BTreeSet::new();
-        for (oid, data) in writes {
+    fn insert(&mut self, head: TransactionHead, writes: BTreeMap<Oid, Written>) {
+        self.last_tid = head.tid;
+        let oids = writes.keys().copied().collect();
+        for (oid, (data, refs)) in writes {
             self.next_oid = self.next_oid.max(oid.number().saturating_add(1));
-            oids.insert(oid);
-            self.revisions.insert((oid, tid), data);
+            let record = HistoryRecord { oid, previous: self.current(oid), data, refs };
+            self.count(&record);
+            self.revisions.insert((oid, head.tid), record);
         }
-        self.transactions.insert(tid, oids.into_iter().collect());
+        self.transactions.insert(head.tid, Transaction { head, oids });
     }
 
     fn current(&self, oid: Oid) -> Tid {
         let all = self.revisions.range((oid, Tid::ZERO)..=(oid, Tid::MAX));
         all.last().map_or(Tid::ZERO, |(&(_, tid), _)| tid)
+    }
+
+    /// Counts a record that becomes the newest of its object.
+    fn count(&mut self, record: &HistoryRecord) {
+        let before = self.revisions.get(&(record.oid, record.previous));
+        let was_there = before.is_some_and(|before| before.data.is_some());
+        self.size.objects -= u64::from(was_there);
+        self.size.objects += u64::from(record.data.is_some());
+        self.size.bytes += record.data.as_ref().map_or(0, Bytes::len) as u64;
     }
 
     fn reserve(&mut self, count: u32) -> Result<Oid, Refused> {
@@ -162,12 +220,14 @@ impl State {
     }
 }
 
-/// The data of a revision; `None` if it is a deletion.
-fn data(body: Body) -> std::io::Result<Option<Bytes>> {
+/// The data of a revision, `None` if it is a deletion, and what it refers to.
+type Written = (Option<Bytes>, Option<Vec<Oid>>);
+
+fn data(body: Body) -> std::io::Result<Written> {
     match body {
-        Body::Deleted => Ok(None),
-        Body::Held { data, .. } => Ok(Some(data)),
-        Body::Spilled(spilled) => spilled.data().map(Some),
+        Body::Deleted => Ok((None, None)),
+        Body::Held { data, refs } => Ok((Some(data), refs)),
+        Body::Spilled(spilled) => spilled.read().map(|(data, refs)| (Some(data), refs)),
     }
 }
 
@@ -183,4 +243,18 @@ pub(super) fn revision<T>(
     let newer = (Bound::Excluded((oid, serial)), Bound::Included((oid, as_of)));
     let end = revisions.range(newer).next().map(|(&(_, tid), _)| tid);
     Some((Validity { serial, end }, found))
+}
+
+/// The objects from `from` on, in order, each with its last revision before `before`, if it has one.
+pub(super) fn latest<T>(
+    revisions: &BTreeMap<(Oid, Tid), T>,
+    from: Oid,
+    before: Tid,
+) -> impl Iterator<Item = (Oid, Option<(Tid, &T)>)> {
+    let first = |from| revisions.range((from, Tid::ZERO)..).next().map(|(&(oid, _), _)| oid);
+    let oids = std::iter::successors(first(from), move |&oid| first(next_oid(oid)?));
+    oids.map(move |oid| {
+        let last = revisions.range((oid, Tid::ZERO)..(oid, before)).next_back();
+        (oid, last.map(|(&(_, tid), found)| (tid, found)))
+    })
 }

@@ -24,6 +24,7 @@ mod fences;
 #[cfg(any(test, feature = "sim"))]
 #[doc(hidden)]
 pub mod fuzzing;
+mod history;
 pub mod index;
 mod journal;
 mod journaled;
@@ -33,6 +34,7 @@ mod salvage;
 mod spill;
 #[cfg(test)]
 mod testing;
+mod undo;
 
 use std::path::Path;
 
@@ -40,6 +42,10 @@ use bytes::Bytes;
 use zeo_proto::{Conflict, Identity, Oid, Outcome, OutcomeQuery, Tid, TxnId, TxnMeta, Validity};
 
 pub use error::{Damage, OpenError};
+pub use history::{
+    Cursor, CursorPlace, HistoryEntry, HistoryItem, HistoryLimit, HistoryRecord, ObjectsPage, Size,
+    TransactionHead, TransactionsPage, UndoLimits, UndoRefused,
+};
 pub use journal::Position;
 pub use journaled::{JournalStorage, Settings};
 pub use memory::MemoryStorage;
@@ -133,6 +139,56 @@ pub trait Storage: Send + Sync + std::fmt::Debug + 'static {
         through: Tid,
         limit: usize,
     ) -> Result<Changes, StorageError>;
+
+    /// The transactions that wrote `oid`, the newest first, before `before` and up to `as_of`.
+    ///
+    /// There may be more even if there are fewer than the limit; only an empty list is the end.
+    fn history(
+        &self,
+        oid: Oid,
+        before: Tid,
+        as_of: Tid,
+        limit: HistoryLimit,
+    ) -> Result<Vec<HistoryEntry>, StorageError>;
+
+    /// The record by which the transaction `tid` wrote `oid`, if it did.
+    fn load_record(&self, oid: Oid, tid: Tid) -> Result<Option<HistoryRecord>, StorageError>;
+
+    /// A page of the transactions up to and including `through`, in order: at most `bytes`, as
+    /// [`HistoryItem::size`] counts them, but at least one item, where there is one.
+    ///
+    /// The first item may be longer, and a transaction's head always has its first record with
+    /// it. What is before a damaged place comes on a page; the page from there on is the error.
+    /// With a later tid in the cursor the rest can be read.
+    fn transactions(
+        &self,
+        from: &Cursor,
+        through: Tid,
+        bytes: usize,
+    ) -> Result<TransactionsPage, StorageError>;
+
+    /// The objects from `from` on, in order, that are there for who knows of no commit from
+    /// `before` on; at most `max`.
+    ///
+    /// One call looks at a bounded number of objects, whether they are there or not.
+    fn objects(&self, from: Oid, before: Tid, max: usize) -> Result<ObjectsPage, StorageError>;
+
+    /// How many objects there are, and how much room all takes. Waits for nothing.
+    fn size(&self) -> Size;
+
+    /// What a commit has to write to undo these transactions, in the order of the oids: an object
+    /// that one of them wrote becomes what it was before, or is deleted.
+    ///
+    /// Each record has the serial that is current now, so whatever comes in between is a
+    /// conflict. A transaction is not in the way if the object has again the data that it had
+    /// before that: an undo can be undone, and transactions one after the other.
+    fn undo(
+        &self,
+        tids: &[Tid],
+        limits: UndoLimits,
+    ) -> Result<Result<Vec<Record>, UndoRefused>, StorageError> {
+        undo::undo(self, tids, limits)
+    }
 
     /// Which background work waits to be done.
     fn chores(&self) -> Chores {

@@ -3,6 +3,8 @@
 //! It changes nothing on the disk and uses no index. Where the newest revision of an object is
 //! damaged, an older one looks like the current one: that is why it has to be asked for.
 
+mod history;
+
 use std::collections::BTreeMap;
 
 use zeo_proto::{Identity, Oid, Outcome, OutcomeQuery, Tid, TxnId};
@@ -11,7 +13,10 @@ use super::disk::{Disk, locked};
 use super::index::Place;
 use super::journal::{Item, Remains};
 use super::memory::revision;
-use super::{Applied, Changes, Found, OpenError, Operation, Refused, Storage, StorageError};
+use super::{
+    Applied, Changes, Cursor, Found, HistoryEntry, HistoryLimit, HistoryRecord, ObjectsPage,
+    OpenError, Operation, Refused, Size, Storage, StorageError, TransactionsPage,
+};
 
 /// What is whole of a damaged storage.
 #[derive(Debug)]
@@ -19,11 +24,20 @@ pub struct SalvagedStorage<D: Disk> {
     identity: Identity,
     last_tid: Tid,
     revisions: BTreeMap<(Oid, Tid), Place>,
+    transactions: BTreeMap<Tid, Transaction>,
     outcomes: BTreeMap<TxnId, Tid>,
     journal: Remains<D>,
     damage: Vec<String>,
+    size: Size,
     /// Dropped last: until then nobody else may open the directory.
     _lock: D::Lock,
+}
+
+/// What is whole of a transaction.
+#[derive(Debug, Default)]
+struct Transaction {
+    head: Option<Place>,
+    oids: Vec<Oid>,
 }
 
 impl<D: Disk> SalvagedStorage<D> {
@@ -35,14 +49,17 @@ impl<D: Disk> SalvagedStorage<D> {
             identity: Identity { uuid: journal.uuid(), epoch: 1 },
             last_tid: Tid::ZERO,
             revisions: BTreeMap::new(),
+            transactions: BTreeMap::new(),
             outcomes: BTreeMap::new(),
             journal,
             damage: salvaged.places(),
+            size: Size::default(),
             _lock: lock,
         };
         for (group, item) in salvaged.items {
             storage.take(group, item);
         }
+        storage.size = storage.count();
         Ok(storage)
     }
 
@@ -53,11 +70,14 @@ impl<D: Disk> SalvagedStorage<D> {
 
     fn take(&mut self, group: super::Position, item: Item) {
         match item {
-            Item::Transaction { tid, id } => {
+            Item::Transaction { tid, id, span } => {
                 self.outcomes.insert(id, tid);
+                let place = span.in_group(group, false);
+                self.transactions.entry(tid).or_default().head = Some(place);
                 self.last_tid = self.last_tid.max(tid);
             }
-            Item::Record { oid, tid, deleted, span } => {
+            Item::Record { oid, tid, deleted, span, .. } => {
+                self.transactions.entry(tid).or_default().oids.push(oid);
                 self.revisions.insert((oid, tid), span.in_group(group, deleted));
                 self.last_tid = self.last_tid.max(tid);
             }
@@ -104,5 +124,37 @@ impl<D: Disk> Storage for SalvagedStorage<D> {
     /// What is missing may have changed anything.
     fn changes_since(&self, _: Tid, _: Tid, _: usize) -> Result<Changes, StorageError> {
         Ok(Changes::TooMany)
+    }
+
+    fn history(
+        &self,
+        oid: Oid,
+        before: Tid,
+        as_of: Tid,
+        limit: HistoryLimit,
+    ) -> Result<Vec<HistoryEntry>, StorageError> {
+        self.history_of(oid, before.min(as_of.next()), limit)
+    }
+
+    fn load_record(&self, oid: Oid, tid: Tid) -> Result<Option<HistoryRecord>, StorageError> {
+        let place = self.revisions.get(&(oid, tid));
+        place.map(|&place| self.journal.record(place, oid, tid)).transpose()
+    }
+
+    fn transactions(
+        &self,
+        from: &Cursor,
+        through: Tid,
+        bytes: usize,
+    ) -> Result<TransactionsPage, StorageError> {
+        self.page(from, through, bytes)
+    }
+
+    fn objects(&self, from: Oid, before: Tid, max: usize) -> Result<ObjectsPage, StorageError> {
+        Ok(self.objects_from(from, before, max))
+    }
+
+    fn size(&self) -> Size {
+        self.size
     }
 }

@@ -147,15 +147,18 @@ impl Spilled {
         if crc == self.crc { Ok(()) } else { Err(CopyError::Read(changed())) }
     }
 
-    /// Reads the data back into memory.
-    pub(super) fn data(&self) -> io::Result<Bytes> {
+    /// Reads data and references back into memory.
+    pub(super) fn read(&self) -> io::Result<(Bytes, Option<Vec<Oid>>)> {
         let mut bytes = Vec::with_capacity(self.len());
         let copied = self.copy(|part| {
             bytes.extend_from_slice(part);
             Ok(())
         });
         copied.map_err(CopyError::into_inner)?;
-        Ok(Bytes::from(bytes).slice(self.len() - self.data_len()..))
+        let mut refs = Bytes::from(bytes);
+        let data = refs.split_off(self.len() - self.data_len());
+        let oids = || refs.as_chunks().0.iter().copied().map(Oid::from_bytes).collect();
+        Ok((data, self.refs.map(|_| oids())))
     }
 }
 

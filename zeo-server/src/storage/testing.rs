@@ -8,8 +8,8 @@ use zeo_proto::{Identity, Oid, Outcome, OutcomeQuery, Tid, TxnId, TxnMeta, Valid
 use super::disk::{Disk, DiskFile, Random, SimDisk};
 use super::index::MapIndex;
 use super::{
-    Applied, Changes, Commit, Found, JournalStorage, OpenError, Operation, Record, Refused,
-    Settings, Storage,
+    Applied, Changes, Commit, Cursor, Found, HistoryEntry, HistoryItem, HistoryLimit,
+    JournalStorage, OpenError, Operation, Record, Refused, Settings, Storage,
 };
 
 pub(super) const IDENTITY: Identity = Identity { uuid: [5; 16], epoch: 1 };
@@ -99,6 +99,58 @@ pub(super) fn sorted(changes: Changes) -> Changes {
 
 pub(super) fn objects(numbers: impl IntoIterator<Item = u64>) -> Changes {
     Changes::Objects(numbers.into_iter().map(Oid::new).collect())
+}
+
+/// All transactions from a cursor on, in pages of so many bytes; between two pages the cursor may
+/// be changed.
+pub(super) fn pages(
+    storage: &dyn Storage,
+    from: Cursor,
+    (through, bytes): (Tid, usize),
+    between: impl Fn(Cursor) -> Cursor,
+) -> Vec<HistoryItem> {
+    let (mut items, mut next) = (Vec::new(), Some(from));
+    while let Some(cursor) = next {
+        let page = storage.transactions(&cursor, through, bytes).unwrap();
+        let all: usize = page.items.iter().map(HistoryItem::size).sum();
+        let first = matches!(page.items[..], [_] | [HistoryItem::Transaction(_), _] | []);
+        assert!(first || all <= bytes, "{all} bytes on a page of {bytes}");
+        assert!(page.next.is_none() || !page.items.is_empty());
+        items.extend(page.items);
+        next = page.next.map(&between);
+    }
+    items
+}
+
+/// All transactions.
+pub(super) fn transactions(storage: &dyn Storage) -> Vec<HistoryItem> {
+    pages(storage, Cursor::new(Tid::ZERO), (Tid::MAX, 1 << 20), |cursor| cursor)
+}
+
+/// All objects, and their serials.
+pub(super) fn live(storage: &dyn Storage, before: Tid, max: usize) -> Vec<(Oid, Tid)> {
+    let (mut all, mut next) = (Vec::new(), Some(Oid::ROOT));
+    while let Some(from) = next {
+        let page = storage.objects(from, before, max).unwrap();
+        assert!(page.objects.len() <= max);
+        assert!(page.next.is_none_or(|next| next > from));
+        all.extend(page.objects);
+        next = page.next;
+    }
+    all
+}
+
+/// The whole history of an object, so many entries at a time.
+pub(super) fn history(storage: &dyn Storage, oid: u64, entries: usize) -> Vec<HistoryEntry> {
+    let limit = HistoryLimit { entries, bytes: 1 << 20 };
+    let (mut all, mut before) = (Vec::<HistoryEntry>::new(), Tid::MAX);
+    loop {
+        let some = storage.history(Oid::new(oid), before, Tid::MAX, limit).unwrap();
+        assert!(some.len() <= entries);
+        let Some(last) = some.last() else { return all };
+        before = last.tid;
+        all.extend(some);
+    }
 }
 
 /// A simulated disk, and an index beside it.

@@ -7,8 +7,9 @@ use std::time::Duration;
 use zeo_proto::{Identity, Oid, Tid};
 use zeo_server::storage::disk::{Disk, RealDisk};
 use zeo_server::storage::{
-    Applied, Changes, Chores, Found, MemoryStorage, Operation, Refused, SpillFile, Storage,
-    StorageError,
+    Applied, Changes, Chores, Cursor, Found, HistoryEntry, HistoryLimit, HistoryRecord,
+    MemoryStorage, ObjectsPage, Operation, Refused, Size, SpillFile, Storage, StorageError,
+    TransactionsPage,
 };
 use zeo_server::{Limits, RunningServer, Server};
 
@@ -159,6 +160,37 @@ impl Storage for Faulty {
         let held = |now: &mut Faults| now.held_history;
         drop(self.changed.wait_timeout_while(self.used(), PATIENCE, held).unwrap());
         self.storage.changes_since(since, through, limit)
+    }
+
+    fn history(
+        &self,
+        oid: Oid,
+        before: Tid,
+        as_of: Tid,
+        limit: HistoryLimit,
+    ) -> Result<Vec<HistoryEntry>, StorageError> {
+        self.storage.history(oid, before, as_of, limit)
+    }
+
+    fn load_record(&self, oid: Oid, tid: Tid) -> Result<Option<HistoryRecord>, StorageError> {
+        self.storage.load_record(oid, tid)
+    }
+
+    fn transactions(
+        &self,
+        from: &Cursor,
+        through: Tid,
+        bytes: usize,
+    ) -> Result<TransactionsPage, StorageError> {
+        self.storage.transactions(from, through, bytes)
+    }
+
+    fn objects(&self, from: Oid, before: Tid, max: usize) -> Result<ObjectsPage, StorageError> {
+        self.storage.objects(from, before, max)
+    }
+
+    fn size(&self) -> Size {
+        self.storage.size()
     }
 
     fn chores(&self) -> Chores {

@@ -203,6 +203,12 @@ impl World {
         self.lock().break_ends(at, peer)
     }
 
+    /// Breaks the ends at `at` of its connections with `peer`; what they have sent still arrives,
+    /// but not before `late` has passed. Says how many.
+    pub fn strand(&self, at: &str, peer: &str, late: Duration) -> usize {
+        self.lock().strand(at, peer, late)
+    }
+
     fn advance_by_one(&self, deadline: Option<Time>) -> bool {
         let Some(happening) = self.lock().advance(deadline) else { return false };
         match happening {

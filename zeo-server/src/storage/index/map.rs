@@ -6,9 +6,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use zeo_proto::{Oid, Tid, TxnId};
 
-use super::{Checkpoint, Entry, Index, IndexError, Place};
+use super::{Checkpoint, Entry, Index, IndexError, Latest, Place};
 use crate::storage::disk::Random;
 use crate::storage::journal::Position;
+use crate::storage::memory::latest;
 
 /// An index in ordered maps. Clones are the same index, as if reopened.
 #[derive(Debug, Clone, Default)]
@@ -91,6 +92,13 @@ impl Index for MapIndex {
         Ok(state.revisions.range((oid, from)..=(oid, Tid::MAX)).next().map(|(&(_, tid), _)| tid))
     }
 
+    fn latest(&self, from: Oid, before: Tid, max: usize) -> Result<Vec<Latest>, IndexError> {
+        let state = self.state();
+        let place = |(tid, &place)| (tid, place);
+        let all = latest(&state.revisions, from, before);
+        Ok(all.take(max).map(|(oid, last)| (oid, last.map(place))).collect())
+    }
+
     fn outcome(&self, id: TxnId) -> Result<Option<Tid>, IndexError> {
         Ok(self.state().outcomes.get(&id).copied())
     }
@@ -131,6 +139,10 @@ impl Index for MapIndex {
         state.unsure.clear();
         state.checkpoint = Some(*checkpoint);
         Ok(())
+    }
+
+    fn bytes(&self) -> u64 {
+        0
     }
 
     fn reset(&mut self, _reason: &str) -> Result<(), IndexError> {

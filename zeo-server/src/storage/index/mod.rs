@@ -30,6 +30,10 @@ pub trait Index: Debug + Send + Sync + 'static {
     /// The first revision of an object at or after a tid.
     fn revision_from(&self, oid: Oid, from: Tid) -> Result<Option<Tid>, IndexError>;
 
+    /// The first `max` objects from `from` on, in order, each with its last revision before a tid,
+    /// if it has one. Passes over any number of other revisions with bounded work an object.
+    fn latest(&self, from: Oid, before: Tid, max: usize) -> Result<Vec<Latest>, IndexError>;
+
     /// The tid at which a transaction was committed, if it was.
     fn outcome(&self, id: TxnId) -> Result<Option<Tid>, IndexError>;
 
@@ -54,6 +58,9 @@ pub trait Index: Debug + Send + Sync + 'static {
     /// Makes all earlier insertions durable, and then the checkpoint.
     fn write_checkpoint(&self, checkpoint: &Checkpoint) -> Result<(), IndexError>;
 
+    /// Bytes on the disk, as of the last checkpoint. Waits for nothing.
+    fn bytes(&self) -> u64;
+
     /// Starts again with nothing, for that reason.
     fn reset(&mut self, reason: &str) -> Result<(), IndexError>;
 
@@ -65,6 +72,9 @@ pub trait Index: Debug + Send + Sync + 'static {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct IndexError(pub String);
+
+/// An object, and one of its revisions, if there is one that is wanted.
+pub type Latest = (Oid, Option<(Tid, Place)>);
 
 /// One thing to be found by key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -103,6 +113,8 @@ pub struct Checkpoint {
     pub tid: Tid,
     /// All oids below this one are taken.
     pub next_oid: Oid,
+    /// How many objects there were.
+    pub objects: u64,
 }
 
 impl Place {
@@ -130,7 +142,7 @@ impl Place {
 impl Checkpoint {
     /// As it is kept in the index.
     pub(super) fn to_bytes(self) -> Vec<u8> {
-        let fields: [&[u8]; 7] = [
+        let fields: [&[u8]; 8] = [
             &self.identity.uuid,
             &self.identity.epoch.to_be_bytes(),
             &self.end.to_bytes(),
@@ -138,6 +150,7 @@ impl Checkpoint {
             &self.last_group_crc.to_be_bytes(),
             &self.tid.to_bytes(),
             &self.next_oid.to_bytes(),
+            &self.objects.to_be_bytes(),
         ];
         fields.concat()
     }
@@ -152,6 +165,7 @@ impl Checkpoint {
             last_group_crc: fields.u32()?,
             tid: Tid::from_bytes(fields.array()?),
             next_oid: Oid::from_bytes(fields.array()?),
+            objects: fields.u64()?,
         })
     }
 }
@@ -174,8 +188,12 @@ mod tests {
             last_group_crc: 7,
             tid: Tid::new(8),
             next_oid: Oid::new(9),
+            objects: 10,
         };
-        assert_eq!(Checkpoint::from_bytes(&checkpoint.to_bytes()), Some(checkpoint));
+        let bytes = checkpoint.to_bytes();
+        assert_eq!(Checkpoint::from_bytes(&bytes), Some(checkpoint));
+        let without_objects = &bytes[..bytes.len() - 8];
+        assert_eq!(Checkpoint::from_bytes(without_objects), None, "as it once was");
         assert_eq!(Checkpoint::from_bytes(b"short"), None);
     }
 }

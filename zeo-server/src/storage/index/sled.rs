@@ -14,11 +14,13 @@
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use zeo_proto::{Oid, Tid, TxnId};
 
 use super::quiet::catch_quietly;
-use super::{Checkpoint, Entry, Index, IndexError, Place};
+use super::{Checkpoint, Entry, Index, IndexError, Latest, Place};
+use crate::storage::history::next_oid;
 use crate::storage::journal::{Fields, Position};
 
 /// The index in sled.
@@ -27,6 +29,8 @@ pub struct SledIndex {
     directory: PathBuf,
     cache_bytes: u64,
     boot_id: Option<String>,
+    /// Bytes of its file when it was last synced.
+    bytes: AtomicU64,
     /// `None` only while a reset replaces it.
     open: Option<Trees>,
 }
@@ -48,7 +52,9 @@ impl SledIndex {
         boot_id: Option<String>,
     ) -> Result<Self, IndexError> {
         let directory = directory.to_owned();
-        let mut index = Self { directory, cache_bytes, boot_id, open: None };
+        let bytes = fs::metadata(directory.join("db")).map_or(0, |file| file.len());
+        let bytes = AtomicU64::new(bytes);
+        let mut index = Self { directory, cache_bytes, boot_id, bytes, open: None };
         match index.distrust().map_or_else(|| index.open_files(), Err) {
             Ok(trees) => index.open = Some(trees),
             Err(reason) => index.reset(&reason)?,
@@ -116,6 +122,15 @@ impl Index for SledIndex {
         tid_of(&next?.0).map(Some)
     }
 
+    fn latest(&self, from: Oid, before: Tid, max: usize) -> Result<Vec<Latest>, IndexError> {
+        let mut found = Vec::new();
+        let mut from = Some(from);
+        while let Some(oid) = from.filter(|_| found.len() < max) {
+            from = self.latest_step(oid, before, max, &mut found)?;
+        }
+        Ok(found)
+    }
+
     fn outcome(&self, id: TxnId) -> Result<Option<Tid>, IndexError> {
         let Some(tid) = self.trees()?.outcomes.get(id.to_bytes())? else { return Ok(None) };
         tid_of(&tid).map(Some)
@@ -164,6 +179,10 @@ impl Index for SledIndex {
         Ok(())
     }
 
+    fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
     fn reset(&mut self, reason: &str) -> Result<(), IndexError> {
         tracing::warn!(reason, "the index is made anew from the journal");
         self.open = None;
@@ -183,7 +202,43 @@ impl SledIndex {
     /// Makes all insertions durable, which sled's own flush does not.
     fn flush(&self) -> Result<(), IndexError> {
         self.trees()?.db.flush()?;
-        Ok(File::open(self.directory.join("db"))?.sync_data()?)
+        let file = File::open(self.directory.join("db"))?;
+        self.bytes.store(file.metadata()?.len(), Ordering::Relaxed);
+        Ok(file.sync_data()?)
+    }
+
+    /// Goes on through the objects from `from` on until there are `max`, or to one with so many
+    /// revisions that they are better passed over. Returns the next object.
+    fn latest_step(
+        &self,
+        from: Oid,
+        before: Tid,
+        max: usize,
+        found: &mut Vec<Latest>,
+    ) -> Result<Option<Oid>, IndexError> {
+        let mut current: Option<Latest> = None;
+        let mut seen = 0;
+        for entry in self.trees()?.revisions.range(revision_key(from, Tid::ZERO)..) {
+            let (key, value) = entry?;
+            let (oid, tid) = object_of(&key)?;
+            if let Some((last, _)) = current.filter(|&(last, _)| last != oid) {
+                found.extend(current.take());
+                if found.len() >= max {
+                    return Ok(next_oid(last));
+                }
+                seen = 0;
+            }
+            seen += 1;
+            if seen > FEW_REVISIONS {
+                found.push((oid, self.revision_before(oid, before)?));
+                return Ok(next_oid(oid));
+            }
+            let known = current.and_then(|(_, revision)| revision);
+            let place = Place::from_bytes(&value).ok_or_else(malformed)?;
+            current = Some((oid, if tid < before { Some((tid, place)) } else { known }));
+        }
+        found.extend(current);
+        Ok(None)
     }
 }
 
@@ -260,6 +315,12 @@ fn tid_of(bytes: &[u8]) -> Result<Tid, IndexError> {
     bytes.last_chunk().copied().map(Tid::from_bytes).ok_or_else(malformed)
 }
 
+/// The object and the tid of a key.
+fn object_of(key: &[u8]) -> Result<(Oid, Tid), IndexError> {
+    let oid = key.first_chunk().copied().map(Oid::from_bytes).ok_or_else(malformed)?;
+    Ok((oid, tid_of(key)?))
+}
+
 fn malformed() -> IndexError {
     IndexError("an entry is malformed".to_owned())
 }
@@ -268,6 +329,9 @@ fn text(error: impl std::fmt::Display) -> String {
     error.to_string()
 }
 
+/// So many revisions of an object are looked at one by one; where there are more, the wanted one is
+/// looked up.
+const FEW_REVISIONS: usize = 32;
 /// Where the checkpoint is, in sled's default tree.
 const CHECKPOINT: &str = "checkpoint";
 /// Where it is noted how new its entries may be.
@@ -351,6 +415,7 @@ mod tests {
         last_group_crc: 1,
         tid: Tid::new(9),
         next_oid: Oid::new(8),
+        objects: 1,
     };
 
     /// What still had sled's lock for a moment cost the whole index.

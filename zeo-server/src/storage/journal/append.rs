@@ -21,6 +21,8 @@ pub(super) struct Tail<F> {
     file: Arc<F>,
     /// The durable end of the journal.
     end: Position,
+    /// Bytes of the segments before this one.
+    before: u64,
     /// Whether the segment's space was prepared: writing into it is faster than extending it.
     prepared: bool,
     /// Why nothing may be written until the journal is opened again.
@@ -65,8 +67,14 @@ struct Target<F> {
 }
 
 impl<F: DiskFile> Tail<F> {
-    pub(super) fn new(file: Arc<F>, end: Position, prepared: bool) -> Self {
-        Self { file, end, prepared, poison: None }
+    /// `before` are the bytes of the segments before the one in use.
+    pub(super) fn new(file: Arc<F>, end: Position, before: u64, prepared: bool) -> Self {
+        Self { file, end, before, prepared, poison: None }
+    }
+
+    /// Bytes of all segments up to the durable end.
+    pub(super) fn used(&self) -> u64 {
+        self.before + u64::from(self.end.offset)
     }
 
     pub(super) fn end(&self) -> Position {
@@ -97,6 +105,7 @@ impl<F: DiskFile> Tail<F> {
         self.write(&target, &group, (uuid, tid_before))?;
         if target.fresh {
             segments.insert(at.segment, Arc::clone(&target.file));
+            self.before = self.used();
             self.prepared = target.prepared;
             self.file = target.file;
         }

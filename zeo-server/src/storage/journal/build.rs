@@ -4,7 +4,8 @@ use bytes::Bytes;
 use zeo_proto::{Oid, Tid};
 
 use super::format::{
-    ALIGNMENT, DELETED, EPOCH, GROUP_HEADER, RECORD, RESERVED, TRANSACTION, WITH_REFS,
+    ALIGNMENT, DELETED, EPOCH, GROUP_HEADER, RECORD, REPLACES_DELETION, RESERVED, TRANSACTION,
+    WITH_REFS,
 };
 use crate::storage::disk::DiskFile;
 use crate::storage::spill::CopyError;
@@ -47,6 +48,22 @@ pub(in crate::storage) struct Span {
     pub(in crate::storage) len: u32,
 }
 
+/// The current revision that a record replaces.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::storage) struct Replaced {
+    /// [`Tid::ZERO`] if there is none.
+    pub(in crate::storage) serial: Tid,
+    /// Whether it is a deletion.
+    pub(in crate::storage) deleted: bool,
+}
+
+impl Replaced {
+    /// Whether there is an object.
+    pub(in crate::storage) fn is_object(self) -> bool {
+        self.serial != Tid::ZERO && !self.deleted
+    }
+}
+
 impl GroupBuilder {
     pub(in crate::storage) fn new() -> Self {
         Self { buffer: vec![0; ITEMS], large: Vec::new(), large_bytes: 0 }
@@ -77,15 +94,21 @@ impl GroupBuilder {
     }
 
     /// A record of the transaction begun last.
-    pub(in crate::storage) fn record(&mut self, record: &Record, tid: Tid, previous: Tid) -> Span {
+    pub(in crate::storage) fn record(
+        &mut self,
+        record: &Record,
+        tid: Tid,
+        replaced: Replaced,
+    ) -> Span {
         let offset = self.len();
         let body = &record.body;
         let deleted = if body.is_deleted() { DELETED } else { 0 };
         let with_refs = if body.refs_count().is_some() { WITH_REFS } else { 0 };
-        let start = self.begin(RECORD, deleted | with_refs);
+        let recreates = if replaced.deleted { REPLACES_DELETION } else { 0 };
+        let start = self.begin(RECORD, deleted | with_refs | recreates);
         self.put(&record.oid.to_bytes());
         self.put(&tid.to_bytes());
-        self.put(&previous.to_bytes());
+        self.put(&replaced.serial.to_bytes());
         self.put_len(body.refs_count().unwrap_or(0));
         let len = match body {
             Body::Deleted => self.end(start, &[]),

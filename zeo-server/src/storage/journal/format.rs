@@ -51,7 +51,7 @@
 //!  52   4  length of the description, d               …  data
 //!  56   u  user, in UTF-8                        flag 1: the object is deleted, no data
 //!       d  description, in UTF-8                 flag 2: the oids are known (n = 0 is "none")
-//!       …  extension
+//!       …  extension                            flag 4: it replaces a deletion
 //!
 //! kind 3, reservation                          kind 4, epoch
 //!  12   8  all oids below this one are taken    12   8  the epoch that begins here
@@ -86,6 +86,8 @@ pub(super) const EPOCH: u8 = 4;
 pub(super) const DELETED: u8 = 1;
 /// Flag of a record: the oids that it refers to are known.
 pub(super) const WITH_REFS: u8 = 2;
+/// Flag of a record: the revision that it replaces is a deletion.
+pub(super) const REPLACES_DELETION: u8 = 4;
 
 /// What a segment starts with.
 pub(super) const SEGMENT_MAGIC: [u8; 8] = *b"zeo.jrnl";

@@ -11,6 +11,7 @@ mod format;
 mod load;
 mod opening;
 mod parse;
+mod read;
 mod salvage;
 mod scan;
 mod segments;
@@ -26,17 +27,18 @@ use append::{Prepared, Tail};
 use segments::{Segments, failed, shown};
 
 pub(super) use append::Appended;
-pub(super) use build::{GroupBuilder, Span};
+pub(super) use build::{GroupBuilder, Replaced, Span};
 pub(super) use format::Fields;
 pub use format::Position;
 pub(super) use opening::{Opening, START, damaged, read_failed};
-pub(super) use parse::Item;
+pub(super) use parse::{Item, RECORD_HEAD};
+pub(super) use read::{Ahead, Reader};
 pub(super) use salvage::Remains;
 pub(super) use walk::{Group, ItemError, Walker};
 
 use super::disk::Disk;
 use super::index::Place;
-use super::{Refused, SpillFile, StorageError};
+use super::{HistoryRecord, Refused, SpillFile, StorageError};
 
 /// An open journal.
 ///
@@ -49,6 +51,8 @@ pub(super) struct Journal<D: Disk> {
     prepared: Prepared<D::File>,
     /// The durable end, as a number.
     end: AtomicU64,
+    /// Bytes up to there.
+    used: AtomicU64,
 }
 
 /// What was durable cannot be found any more.
@@ -70,13 +74,16 @@ impl<D: Disk> Journal<D> {
         prepared: Prepared<D::File>,
     ) -> Self {
         let end = AtomicU64::new(tail.end().to_number());
-        Self { segments, uuid, tail: Mutex::new(tail), prepared, end }
+        let used = AtomicU64::new(tail.used());
+        Self { segments, uuid, tail: Mutex::new(tail), prepared, end, used }
     }
 
     /// Appends a group and makes it durable. `tid_before` is the last transaction before it.
     pub(super) fn append(&self, group: GroupBuilder, tid_before: Tid) -> Result<Appended, Refused> {
         let names = (self.uuid, tid_before);
-        let appended = self.tail().append(&self.segments, &self.prepared, group, names)?;
+        let mut tail = self.tail();
+        let appended = tail.append(&self.segments, &self.prepared, group, names)?;
+        self.used.store(tail.used(), Ordering::Release);
         self.end.store(appended.end.to_number(), Ordering::Release);
         Ok(appended)
     }
@@ -94,6 +101,31 @@ impl<D: Disk> Journal<D> {
     /// Walks from the end of a group.
     pub(super) fn walk(&self, from: Position) -> Walker<'_, D> {
         Walker::new(&self.segments, self.uuid, from)
+    }
+
+    /// Reads item by item from the end of a group on, `step` bytes at once.
+    pub(super) fn read(&self, from: Position, step: u32) -> Reader<'_, D> {
+        Reader::new(self.walk(from), self.end(), step)
+    }
+
+    /// Bytes of all segments up to the durable end.
+    pub(super) fn used(&self) -> u64 {
+        self.used.load(Ordering::Acquire)
+    }
+
+    /// Reads one record, with one read.
+    pub(super) fn record(
+        &self,
+        place: Place,
+        oid: Oid,
+        tid: Tid,
+    ) -> Result<HistoryRecord, StorageError> {
+        self.segments.record(place, oid, tid)
+    }
+
+    /// Bytes of data in a record, without reading them.
+    pub(super) fn data_len(&self, place: Place, oid: Oid, tid: Tid) -> Result<u32, StorageError> {
+        self.segments.data_len(place, oid, tid)
     }
 
     /// Reads the data of one record, with one read.

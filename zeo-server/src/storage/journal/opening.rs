@@ -150,9 +150,22 @@ impl<D: Disk> Opening<D> {
         file.sync_data().map_err(&broken)?;
         let ready = self.clear_beyond(end.segment)?;
         let prepared = file.size().map_err(&broken)? >= u64::from(self.segment_bytes);
-        let tail = Tail::new(file, end, prepared);
+        let before = self.used_before(end.segment).map_err(&broken)?;
+        let tail = Tail::new(file, end, before, prepared);
         let prepared = Prepared::new(self.segment_bytes, end.segment, ready);
         Ok(Journal::new(self.segments, self.uuid, tail, prepared))
+    }
+
+    /// Bytes of the segments before that one: each says where the one before it ended.
+    fn used_before(&self, last: u32) -> std::io::Result<u64> {
+        let mut used = 0;
+        for segment in self.segments.numbers().into_iter().filter(|&number| number <= last) {
+            let file = self.segments.file(segment).expect("it was listed");
+            if let SegmentStart::Valid(header) = read_start(file.as_ref())? {
+                used += u64::from(header.before.offset);
+            }
+        }
+        Ok(used)
     }
 
     /// Writes damaged headers of segments anew, up to the last segment: what is in them is known

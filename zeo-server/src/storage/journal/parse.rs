@@ -1,16 +1,20 @@
 //! Reads the items of a group, and single records by their place.
 
 use bytes::Bytes;
-use zeo_proto::{Oid, Tid, TxnId};
+use zeo_proto::{Oid, Tid, TxnId, TxnMeta};
 
 use super::build::Span;
-use super::format::{DELETED, EPOCH, Fields, RECORD, RESERVED, TRANSACTION};
+use super::format::{
+    DELETED, EPOCH, Fields, RECORD, REPLACES_DELETION, RESERVED, TRANSACTION, WITH_REFS,
+};
+use crate::storage::{HistoryRecord, TransactionHead};
 
-/// One item of a group, as far as the index and the catch-up want to know.
+/// One item of a group, as far as the index and the catch-up want to know. A record `replaces` an
+/// object that was there, and not a deletion or nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::storage) enum Item {
-    Transaction { tid: Tid, id: TxnId },
-    Record { oid: Oid, tid: Tid, deleted: bool, span: Span },
+    Transaction { tid: Tid, id: TxnId, span: Span },
+    Record { oid: Oid, tid: Tid, deleted: bool, replaces: bool, span: Span },
     Reserved(Oid),
     Epoch(u64),
 }
@@ -31,12 +35,14 @@ fn item_at(item: &[u8], span: Span) -> Option<Item> {
     match kind {
         TRANSACTION => {
             let tid = Tid::from_bytes(fields.array()?);
-            Some(Item::Transaction { tid, id: TxnId::from_bytes(fields.array()?) })
+            Some(Item::Transaction { tid, id: TxnId::from_bytes(fields.array()?), span })
         }
         RECORD => {
             let oid = Oid::from_bytes(fields.array()?);
             let tid = Tid::from_bytes(fields.array()?);
-            Some(Item::Record { oid, tid, deleted: flags & DELETED != 0, span })
+            let first = Tid::from_bytes(fields.array()?) == Tid::ZERO;
+            let replaces = !first && flags & REPLACES_DELETION == 0;
+            Some(Item::Record { oid, tid, deleted: flags & DELETED != 0, replaces, span })
         }
         RESERVED => Some(Item::Reserved(Oid::from_bytes(fields.array()?))),
         EPOCH => Some(Item::Epoch(fields.u64()?)),
@@ -46,48 +52,108 @@ fn item_at(item: &[u8], span: Span) -> Option<Item> {
 
 /// The data in the bytes of a record, which must be that of `oid` at `tid` and undamaged.
 pub(super) fn record_data(record: &Bytes, oid: Oid, tid: Tid) -> Result<Bytes, &'static str> {
-    let mut fields = Fields(record);
-    let crc = fields.u32().ok_or("it is cut off")?;
-    if crc32c::crc32c(fields.0) != crc {
-        return Err("its checksum is wrong");
-    }
-    let found = record_head(fields).ok_or("it is no record")?;
+    let found = whole_record_head(record)?;
     if (found.oid, found.tid) != (oid, tid) {
-        return Err("another record is there");
+        return Err(ANOTHER);
     }
-    record.get(found.data_offset..).ok_or("it is cut off")?;
     Ok(record.slice(found.data_offset..))
+}
+
+/// All that is in the bytes of a record, which must be undamaged; the data shares their memory.
+pub(super) fn record(record: &Bytes) -> Result<(Tid, HistoryRecord), &'static str> {
+    let RecordHead { oid, tid, previous, flags, data_offset } = whole_record_head(record)?;
+    let data = (flags & DELETED == 0).then(|| record.slice(data_offset..));
+    let refs = record.get(RECORD_HEAD..data_offset).unwrap_or_default().as_chunks().0;
+    let refs = || refs.iter().copied().map(Oid::from_bytes).collect();
+    let refs = (flags & WITH_REFS != 0).then(refs);
+    Ok((tid, HistoryRecord { oid, previous, data, refs }))
+}
+
+/// All that is in the bytes of a transaction's own item, which must be undamaged.
+pub(super) fn transaction(item: &[u8]) -> Result<TransactionHead, &'static str> {
+    transaction_head(whole(item)?).ok_or("it is no transaction")
+}
+
+/// Bytes of data in the record of which these are the first bytes, at least [`RECORD_HEAD`], and
+/// which is `len` long. It must be that of `oid` at `tid`; whether it is whole is not looked at.
+pub(super) fn data_len(head: &[u8], len: u32, (oid, tid): (Oid, Tid)) -> Result<u32, &'static str> {
+    let mut fields = Fields(head);
+    fields.u32();
+    let found = record_head(fields).ok_or(NO_RECORD)?;
+    if (found.oid, found.tid) != (oid, tid) {
+        return Err(ANOTHER);
+    }
+    let before = u32::try_from(found.data_offset).ok();
+    before.and_then(|before| len.checked_sub(before)).ok_or(CUT_OFF)
+}
+
+/// What stands after an item's crc, which must be right.
+pub(super) fn whole(item: &[u8]) -> Result<Fields<'_>, &'static str> {
+    let mut fields = Fields(item);
+    let crc = fields.u32().ok_or(CUT_OFF)?;
+    if crc32c::crc32c(fields.0) == crc { Ok(fields) } else { Err("its checksum is wrong") }
+}
+
+fn whole_record_head(record: &[u8]) -> Result<RecordHead, &'static str> {
+    let head = record_head(whole(record)?).ok_or(NO_RECORD)?;
+    if head.data_offset <= record.len() { Ok(head) } else { Err(CUT_OFF) }
 }
 
 struct RecordHead {
     oid: Oid,
     tid: Tid,
+    previous: Tid,
+    flags: u8,
     data_offset: usize,
 }
 
 /// What stands after a record's crc.
 fn record_head(mut fields: Fields<'_>) -> Option<RecordHead> {
     fields.u32()?;
-    let [kind, ..] = fields.array::<4>()?;
+    let [kind, flags, ..] = fields.array::<4>()?;
     let oid = Oid::from_bytes(fields.array()?);
     let tid = Tid::from_bytes(fields.array()?);
-    fields.u64()?;
+    let previous = Tid::from_bytes(fields.array()?);
     let refs = usize::try_from(fields.u32()?).ok()?;
     let data_offset = refs.checked_mul(8)?.checked_add(RECORD_HEAD)?;
-    (kind == RECORD).then_some(RecordHead { oid, tid, data_offset })
+    (kind == RECORD).then_some(RecordHead { oid, tid, previous, flags, data_offset })
 }
+
+/// What stands after a transaction's crc.
+fn transaction_head(mut fields: Fields<'_>) -> Option<TransactionHead> {
+    fields.u32()?;
+    let [kind, ..] = fields.array::<4>()?;
+    let tid = Tid::from_bytes(fields.array()?);
+    let id = TxnId::from_bytes(fields.array()?);
+    let snapshot = Tid::from_bytes(fields.array()?);
+    let records = fields.u32()?;
+    let [user, description] = [fields.u32()?, fields.u32()?];
+    let user = text(&mut fields, user)?;
+    let description = text(&mut fields, description)?;
+    let meta = TxnMeta { user, description, extension: fields.0.to_vec() };
+    (kind == TRANSACTION).then_some(TransactionHead { tid, id, snapshot, meta, records })
+}
+
+fn text(fields: &mut Fields<'_>, len: u32) -> Option<String> {
+    let bytes = fields.bytes(usize::try_from(len).ok()?)?;
+    str::from_utf8(bytes).ok().map(str::to_owned)
+}
+
+const CUT_OFF: &str = "it is cut off";
+const NO_RECORD: &str = "it is no record";
+pub(super) const ANOTHER: &str = "another record is there";
 
 /// Bytes of an item that tell all that an [`Item`] has.
 pub(super) const ITEM_HEAD: u32 = 36;
 /// Bytes of a record before the oids that it refers to.
-pub(super) const RECORD_HEAD: usize = 40;
+pub(in crate::storage) const RECORD_HEAD: usize = 40;
 
 #[cfg(test)]
 mod tests {
     use zeo_proto::TxnMeta;
 
     use super::*;
-    use crate::storage::journal::build::{GroupBuilder, Piece};
+    use crate::storage::journal::build::{GroupBuilder, Piece, Replaced};
     use crate::storage::journal::format::GROUP_HEADER;
     use crate::storage::{Commit, Record};
 
@@ -95,15 +161,18 @@ mod tests {
     fn items_are_read_as_they_were_built() {
         let (bytes, spans) = sample(b"data".to_vec());
         let found: Vec<Item> = items(&bytes).into_iter().map(Option::unwrap).collect();
+        let Item::Transaction { span, .. } = found[1] else { panic!("{found:?}") };
         let record = |number, deleted, span| Item::Record {
             oid: Oid::new(number),
             tid: Tid::new(9),
             deleted,
+            replaces: true,
             span,
         };
+        let id = TxnId::from_bytes([3; 16]);
         let expected = [
             Item::Epoch(1),
-            Item::Transaction { tid: Tid::new(9), id: TxnId::from_bytes([3; 16]) },
+            Item::Transaction { tid: Tid::new(9), id, span },
             record(7, false, spans[0]),
             record(8, true, spans[1]),
             Item::Reserved(Oid::new(99)),
@@ -159,6 +228,7 @@ mod tests {
 
     fn sample(data: Vec<u8>) -> (Vec<u8>, [Span; 2]) {
         let (tid, old) = (Tid::new(9), Tid::new(4));
+        let replaced = Replaced { serial: old, deleted: false };
         let commit = Commit {
             id: TxnId::from_bytes([3; 16]),
             snapshot: old,
@@ -171,8 +241,9 @@ mod tests {
         group.epoch(1);
         group.transaction(&commit, tid, 2);
         let refs = Some(vec![Oid::ROOT, Oid::new(8)]);
-        let first = group.record(&Record::store(Oid::new(7), None, data.into(), refs), tid, old);
-        let second = group.record(&Record::delete(Oid::new(8), None), tid, old);
+        let first =
+            group.record(&Record::store(Oid::new(7), None, data.into(), refs), tid, replaced);
+        let second = group.record(&Record::delete(Oid::new(8), None), tid, replaced);
         group.reserved(Oid::new(99));
         let items = GROUP_HEADER as usize;
         let bytes: Vec<u8> = group.pieces(items).flat_map(in_memory).copied().collect();

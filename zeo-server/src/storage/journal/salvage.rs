@@ -18,7 +18,7 @@ use super::segments::{Segments, cannot, shown};
 use super::walk::Window;
 use crate::storage::disk::{Disk, DiskFile};
 use crate::storage::index::Place;
-use crate::storage::{OpenError, StorageError};
+use crate::storage::{HistoryRecord, OpenError, StorageError, TransactionHead};
 
 /// The files of a damaged journal, for reading only.
 #[derive(Debug)]
@@ -51,6 +51,31 @@ impl<D: Disk> Remains<D> {
         tid: Tid,
     ) -> Result<Bytes, StorageError> {
         self.segments.load(place, oid, tid)
+    }
+
+    pub(in crate::storage) fn record(
+        &self,
+        place: Place,
+        oid: Oid,
+        tid: Tid,
+    ) -> Result<HistoryRecord, StorageError> {
+        self.segments.record(place, oid, tid)
+    }
+
+    pub(in crate::storage) fn data_len(
+        &self,
+        place: Place,
+        oid: Oid,
+        tid: Tid,
+    ) -> Result<u32, StorageError> {
+        self.segments.data_len(place, oid, tid)
+    }
+
+    pub(in crate::storage) fn transaction(
+        &self,
+        place: Place,
+    ) -> Result<TransactionHead, StorageError> {
+        self.segments.transaction(place)
     }
 }
 

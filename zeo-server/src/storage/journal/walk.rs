@@ -3,8 +3,10 @@
 //! Groups are read through a window, so that one of a GiB takes no more memory than one of a MiB.
 
 use std::io;
+use std::ops::Range;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use zeo_proto::Tid;
 
 use super::format::{
@@ -14,7 +16,7 @@ use super::parse::{ITEM_HEAD, Item, item};
 use super::segments::Segments;
 use crate::storage::disk::{Disk, DiskFile};
 
-/// How much is read at once: 1 MiB.
+/// How much is read at once unless told otherwise: 1 MiB.
 const WINDOW: u32 = 1 << 20;
 
 /// A place in the journal that moves from group to group.
@@ -75,13 +77,45 @@ impl<'a, D: Disk> Walker<'a, D> {
         Ok(Some(Group { at, end, tid_before, crc, items }))
     }
 
+    /// The end of the last group.
+    pub(super) fn at(&self) -> Position {
+        self.at
+    }
+
+    /// Goes on from the end of another group.
+    pub(super) fn go_to(&mut self, end: Position) {
+        self.at = end;
+    }
+
+    /// Reads so much at once from now on.
+    pub(super) fn set_step(&mut self, step: u32) {
+        self.window.step = step;
+    }
+
+    /// The item at the start of `rest`, which is the rest of the items of the group there, and its
+    /// length.
+    pub(super) fn item(
+        &mut self,
+        group: Position,
+        rest: Range<u32>,
+    ) -> Result<(Item, u32), ItemError> {
+        self.window.enter(self.segments, group.segment);
+        self.window.item(group.offset, rest)
+    }
+
+    /// Bytes from there on, for keeps; `None` where the file ends before.
+    pub(super) fn slice(&mut self, at: Position, len: u32) -> io::Result<Option<Bytes>> {
+        self.window.enter(self.segments, at.segment);
+        self.window.slice(at.offset, len)
+    }
+
     /// Bytes of the next group, as its header says; 0 where there is none.
     pub(in crate::storage) fn next_len(&mut self) -> io::Result<u32> {
         Ok(self.next_header()?.and_then(|header| header.group_len()).unwrap_or(0))
     }
 
     /// The header of the next group, here or at the start of the next segment.
-    fn next_header(&mut self) -> io::Result<Option<GroupHeader>> {
+    pub(super) fn next_header(&mut self) -> io::Result<Option<GroupHeader>> {
         if let Some(header) = self.header_at(self.at)? {
             return Ok(Some(header));
         }
@@ -106,12 +140,17 @@ impl<'a, D: Disk> Walker<'a, D> {
     }
 
     fn header_at(&mut self, at: Position) -> io::Result<Option<GroupHeader>> {
+        Ok(self.any_header_at(at)?.filter(|header| header.durable == self.at))
+    }
+
+    /// The header of a group at any place, whatever is before it.
+    pub(super) fn any_header_at(&mut self, at: Position) -> io::Result<Option<GroupHeader>> {
         if !self.window.enter(self.segments, at.segment) {
             return Ok(None);
         }
         let header = self.window.bytes(at.offset, GROUP_HEADER)?;
         let header = header.and_then(|bytes| GroupHeader::decode(bytes, self.uuid));
-        Ok(header.filter(|header| header.at == at && header.durable == self.at))
+        Ok(header.filter(|header| header.at == at))
     }
 
     fn next_segment(&self) -> io::Result<Option<(u32, SegmentStart)>> {
@@ -123,11 +162,8 @@ impl<'a, D: Disk> Walker<'a, D> {
 
 impl<F: DiskFile> Items<'_, F> {
     fn take(&mut self) -> Result<Item, ItemError> {
-        let head = self.window.bytes(self.at, ITEM_HEAD.min(self.end - self.at));
-        let head = head.map_err(ItemError::Io)?.ok_or(ItemError::Malformed)?;
-        let (len, item) = item(head, self.at - self.group).ok_or(ItemError::Malformed)?;
-        let next = self.at.checked_add(len).filter(|&next| next <= self.end);
-        self.at = next.ok_or(ItemError::Malformed)?;
+        let (item, len) = self.window.item(self.group, self.at..self.end)?;
+        self.at += len;
         Ok(item)
     }
 }
@@ -165,12 +201,23 @@ pub(in crate::storage) struct Window<F> {
     segment: u32,
     file: Option<Arc<F>>,
     start: u64,
-    bytes: Vec<u8>,
+    bytes: Bytes,
+    /// How much is read at once.
+    step: u32,
 }
 
 impl<F: DiskFile> Window<F> {
     pub(super) fn closed() -> Self {
-        Self { segment: 0, file: None, start: 0, bytes: Vec::new() }
+        Self { segment: 0, file: None, start: 0, bytes: Bytes::new(), step: WINDOW }
+    }
+
+    /// The item at the start of `rest`, which is the rest of a group's items, and its length.
+    fn item(&mut self, group: u32, rest: Range<u32>) -> Result<(Item, u32), ItemError> {
+        let Range { start, end } = rest;
+        let head = self.bytes(start, ITEM_HEAD.min(end - start));
+        let head = head.map_err(ItemError::Io)?.ok_or(ItemError::Malformed)?;
+        let (len, item) = item(head, start - group).ok_or(ItemError::Malformed)?;
+        if len > end - start { Err(ItemError::Malformed) } else { Ok((item, len)) }
     }
 
     /// Moves to a segment; false if there is no such file.
@@ -190,8 +237,8 @@ impl<F: DiskFile> Window<F> {
     /// The crc of bytes of the segment; `None` where the file ends before.
     pub(super) fn crc(&mut self, offset: u32, len: u32) -> io::Result<Option<u32>> {
         let mut crc = 0;
-        for done in (0..len).step_by(WINDOW as usize) {
-            let Some(bytes) = self.bytes(offset + done, WINDOW.min(len - done))? else {
+        for done in (0..len).step_by(self.step as usize) {
+            let Some(bytes) = self.bytes(offset + done, self.step.min(len - done))? else {
                 return Ok(None);
             };
             crc = crc32c::crc32c_append(crc, bytes);
@@ -209,6 +256,15 @@ impl<F: DiskFile> Window<F> {
         Ok(self.bytes.get(from..from + in_memory(len)))
     }
 
+    /// The same, for keeps: what is read next goes elsewhere.
+    fn slice(&mut self, offset: u32, len: u32) -> io::Result<Option<Bytes>> {
+        if self.bytes(offset, len)?.is_none() {
+            return Ok(None);
+        }
+        let from = in_memory(u64::from(offset) - self.start);
+        Ok(Some(self.bytes.slice(from..from + len as usize)))
+    }
+
     fn holds(&self, offset: u64, len: u64) -> bool {
         self.start <= offset && offset + len <= self.start + self.bytes.len() as u64
     }
@@ -220,11 +276,13 @@ impl<F: DiskFile> Window<F> {
         if left < len {
             return Ok(false);
         }
-        self.bytes.resize(in_memory(left.min(len.max(u64::from(WINDOW)))), 0);
-        self.start = offset;
-        let read = file.read_at(&mut self.bytes, offset);
-        self.bytes.truncate(*read.as_ref().unwrap_or(&0));
-        read.map(|_| self.holds(offset, len))
+        // The same memory again, unless somebody has kept a part of it.
+        let mut bytes = std::mem::take(&mut self.bytes).try_into_mut().unwrap_or_default();
+        bytes.resize(in_memory(left.min(len.max(u64::from(self.step)))), 0);
+        let read = file.read_at(&mut bytes, offset)?;
+        bytes.truncate(read);
+        (self.start, self.bytes) = (offset, bytes.freeze());
+        Ok(self.holds(offset, len))
     }
 }
 

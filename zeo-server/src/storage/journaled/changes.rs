@@ -62,7 +62,7 @@ impl<D: Disk, I: Index> JournalStorage<D, I> {
     }
 
     /// The last known place before all transactions after `tid`.
-    fn milestone(&self, tid: Tid) -> Result<(Tid, Position), StorageError> {
+    pub(super) fn milestone(&self, tid: Tid) -> Result<(Tid, Position), StorageError> {
         let recent = self.overlay().milestone(tid);
         let known = recent.map_or_else(|| self.index.milestone(tid), |found| Ok(Some(found)))?;
         Ok(known.unwrap_or((Tid::ZERO, START)))

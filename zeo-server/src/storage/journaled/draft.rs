@@ -1,7 +1,7 @@
 //! A group in the making: each operation is checked against what is durable and what the group
 //! already holds, and what it writes is put into the group.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use zeo_proto::{Conflict, MAX_META, MAX_OBJECT, MAX_PAGE, Oid, Outcome, OutcomeQuery, Tid, TxnId};
 
@@ -10,7 +10,7 @@ use crate::storage::check::{self, Writes};
 use crate::storage::disk::Disk;
 use crate::storage::fences::Fences;
 use crate::storage::index::{Entry, Index, IndexError, Place};
-use crate::storage::journal::{GroupBuilder, Position, Span};
+use crate::storage::journal::{GroupBuilder, Position, Replaced, Span};
 use crate::storage::{Applied, Check, Commit, Operation, Record, Refused};
 
 /// Bytes of data in one transaction: 1 GiB.
@@ -26,7 +26,7 @@ pub(super) struct Draft<'a, D: Disk, I: Index> {
     unix_micros: u64,
     poison: Option<String>,
     /// What the group writes, for the checks of what comes after in it.
-    written: BTreeMap<Oid, Tid>,
+    written: BTreeMap<Oid, Replaced>,
     committed: BTreeMap<TxnId, Tid>,
     drafted: Drafted,
 }
@@ -39,6 +39,8 @@ pub(super) struct Drafted {
     pub(super) outcomes: Vec<Entry>,
     pub(super) oids: Oids,
     pub(super) last_tid: Tid,
+    /// How many objects there are then.
+    pub(super) objects: u64,
     pub(super) answers: Answers,
 }
 
@@ -70,6 +72,7 @@ impl<'a, D: Disk, I: Index> Draft<'a, D, I> {
                 outcomes: Vec::new(),
                 oids: committer.oids,
                 last_tid: committer.latest.tid,
+                objects: committer.latest.objects,
                 answers: Vec::new(),
             },
         }
@@ -104,33 +107,43 @@ impl<'a, D: Disk, I: Index> Draft<'a, D, I> {
         }
         self.check_writable()?;
         check_size(commit)?;
-        let writes = check::writes(commit, |oid| self.current(oid))?.map_err(Refused::Conflict)?;
+        let mut deleted = BTreeSet::new();
+        let current = |oid| {
+            let current = self.current(oid)?;
+            if current.deleted {
+                deleted.insert(oid);
+            }
+            Ok::<_, IndexError>(current.serial)
+        };
+        let writes = check::writes(commit, current)?.map_err(Refused::Conflict)?;
         let tid = check::tid_of(commit, self.drafted.last_tid, self.unix_micros)?;
-        self.write(commit, tid, writes);
+        self.write(commit, tid, writes, &deleted);
         Ok(tid)
     }
 
     fn check(&self, check: &Check) -> Result<Vec<Conflict>, Refused> {
         self.check_writable()?;
-        Ok(check::conflicts(check, |oid| self.current(oid))?)
+        Ok(check::conflicts(check, |oid| Ok::<_, IndexError>(self.current(oid)?.serial))?)
     }
 
-    fn write(&mut self, commit: &Commit, tid: Tid, writes: Writes<'_>) {
+    fn write(&mut self, commit: &Commit, tid: Tid, writes: Writes<'_>, deleted: &BTreeSet<Oid>) {
         self.drafted.group.transaction(commit, tid, writes.len());
-        for (record, previous) in writes {
-            self.write_record(record, tid, previous);
+        for (record, serial) in writes {
+            let deleted = deleted.contains(&record.oid);
+            self.write_record(record, tid, Replaced { serial, deleted });
         }
         self.committed.insert(commit.id, tid);
         self.drafted.outcomes.push(Entry::Outcome(commit.id, tid));
         self.drafted.last_tid = tid;
     }
 
-    fn write_record(&mut self, record: &Record, tid: Tid, previous: Tid) {
+    fn write_record(&mut self, record: &Record, tid: Tid, replaced: Replaced) {
         let (oid, deleted) = (record.oid, record.body.is_deleted());
-        let span = self.drafted.group.record(record, tid, previous);
+        let span = self.drafted.group.record(record, tid, replaced);
+        self.drafted.objects = counted(self.drafted.objects, replaced.is_object(), !deleted);
         self.drafted.revisions.push(Revision { oid, tid, span, deleted });
         self.drafted.oids.take(oid);
-        self.written.insert(oid, tid);
+        self.written.insert(oid, Replaced { serial: tid, deleted });
     }
 
     fn reserve(&mut self, count: u32) -> Result<Oid, Refused> {
@@ -174,8 +187,18 @@ impl<'a, D: Disk, I: Index> Draft<'a, D, I> {
         if known.is_some() || complete { Ok(known) } else { self.storage.index.outcome(id) }
     }
 
-    fn current(&self, oid: Oid) -> Result<Tid, IndexError> {
-        self.written.get(&oid).map_or_else(|| self.storage.current(oid), |&tid| Ok(tid))
+    fn current(&self, oid: Oid) -> Result<Replaced, IndexError> {
+        self.written.get(&oid).map_or_else(|| self.storage.current(oid), |&written| Ok(written))
+    }
+}
+
+/// How many objects there are after a record, where there were so many before it: whether it
+/// replaces one, and makes one.
+pub(super) fn counted(objects: u64, replaces: bool, makes: bool) -> u64 {
+    match (replaces, makes) {
+        (false, true) => objects.saturating_add(1),
+        (true, false) => objects.saturating_sub(1),
+        (true, true) | (false, false) => objects,
     }
 }
 

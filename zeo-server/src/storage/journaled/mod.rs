@@ -8,6 +8,7 @@
 
 mod changes;
 mod draft;
+mod history;
 mod indexing;
 mod opening;
 mod overlay;
@@ -20,9 +21,10 @@ use zeo_proto::{Identity, Oid, Tid, Validity};
 use super::disk::Disk;
 use super::fences::Fences;
 use super::index::{Checkpoint, Index, IndexError, Place};
-use super::journal::{Appended, Journal, Position};
+use super::journal::{Appended, Journal, Position, Replaced};
 use super::{
-    Applied, Changes, Chores, Found, Operation, Refused, SpillFile, Storage, StorageError,
+    Applied, Changes, Chores, Cursor, Found, HistoryEntry, HistoryLimit, HistoryRecord,
+    ObjectsPage, Operation, Refused, Size, SpillFile, Storage, StorageError, TransactionsPage,
 };
 use draft::{Draft, Drafted};
 use indexing::Indexer;
@@ -87,6 +89,8 @@ pub struct JournalStorage<D: Disk, I: Index> {
     indexer: Mutex<Indexer>,
     /// The last durable and visible commit, as a number.
     last_tid: AtomicU64,
+    /// How many objects there are.
+    objects: AtomicU64,
     /// Dropped last: until then nobody else may open the directory.
     _lock: D::Lock,
 }
@@ -112,12 +116,17 @@ struct Oids {
 }
 
 impl<D: Disk, I: Index> JournalStorage<D, I> {
-    /// The current serial of an object; [`Tid::ZERO`] if it never was.
-    fn current(&self, oid: Oid) -> Result<Tid, IndexError> {
-        if let Some((tid, _)) = self.overlay().around(oid, Tid::MAX).0 {
-            return Ok(tid);
-        }
-        Ok(self.index.revision_before(oid, Tid::MAX)?.map_or(Tid::ZERO, |(tid, _)| tid))
+    /// The current revision of an object.
+    fn current(&self, oid: Oid) -> Result<Replaced, IndexError> {
+        let current = self.last_before(oid, Tid::MAX)?;
+        let none = Replaced { serial: Tid::ZERO, deleted: false };
+        Ok(current.map_or(none, |(serial, place)| Replaced { serial, deleted: place.deleted }))
+    }
+
+    /// The last revision of an object before `bound`.
+    fn last_before(&self, oid: Oid, bound: Tid) -> Result<Option<(Tid, Place)>, IndexError> {
+        let last = self.overlay().around(oid, bound).0;
+        last.map_or_else(|| self.index.revision_before(oid, bound), |found| Ok(Some(found)))
     }
 
     /// The revision before `bound`, where it is, and the tid that superseded it.
@@ -151,6 +160,8 @@ impl<D: Disk, I: Index> JournalStorage<D, I> {
             Ok(appended) => {
                 committer.oids = drafted.oids;
                 committer.follow(appended, drafted.last_tid);
+                committer.latest.objects = drafted.objects;
+                self.objects.store(drafted.objects, Ordering::Release);
                 let entries = drafted.revisions.iter().map(|revision| revision.entry(appended.at));
                 let mut queued: Vec<_> =
                     entries.chain(drafted.outcomes).map(Queued::Entry).collect();
@@ -237,6 +248,41 @@ impl<D: Disk, I: Index> Storage for JournalStorage<D, I> {
         limit: usize,
     ) -> Result<Changes, StorageError> {
         self.changes(since, through, limit)
+    }
+
+    fn history(
+        &self,
+        oid: Oid,
+        before: Tid,
+        as_of: Tid,
+        limit: HistoryLimit,
+    ) -> Result<Vec<HistoryEntry>, StorageError> {
+        self.history_of(oid, before.min(as_of.next()), limit)
+    }
+
+    fn load_record(&self, oid: Oid, tid: Tid) -> Result<Option<HistoryRecord>, StorageError> {
+        match self.last_before(oid, tid.next())?.filter(|&(serial, _)| serial == tid) {
+            Some((serial, place)) => self.journal.record(place, oid, serial).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    fn transactions(
+        &self,
+        from: &Cursor,
+        through: Tid,
+        bytes: usize,
+    ) -> Result<TransactionsPage, StorageError> {
+        self.page(from, through, bytes)
+    }
+
+    fn objects(&self, from: Oid, before: Tid, max: usize) -> Result<ObjectsPage, StorageError> {
+        self.objects_from(from, before, max)
+    }
+
+    fn size(&self) -> Size {
+        let bytes = self.journal.used().saturating_add(self.index.bytes());
+        Size { objects: self.objects.load(Ordering::Acquire), bytes }
     }
 
     fn chores(&self) -> Chores {

@@ -6,6 +6,7 @@ use std::sync::{Mutex, RwLock};
 
 use zeo_proto::{Identity, Oid, Tid};
 
+use super::draft::counted;
 use super::indexing::Indexer;
 use super::overlay::{Overlay, Queued};
 use super::{Committer, JournalStorage, Oids, Settings};
@@ -47,7 +48,7 @@ impl<D: Disk, I: Index> JournalStorage<D, I> {
         let opening = Opening::find(disk, new_uuid, settings.segment_bytes)?;
         let mut index = index()?;
         let BroughtUp { overlay, indexer, committer } = bring_up(&opening, &mut index, settings)?;
-        let Checkpoint { identity, last_group, end, tid, .. } = committer.latest;
+        let Checkpoint { identity, last_group, end, tid, objects, .. } = committer.latest;
         let journal = opening.settle(last_group, end, tid)?;
         tracing::info!(%identity, last_tid = %tid, "storage opened");
         Ok(Self {
@@ -59,6 +60,7 @@ impl<D: Disk, I: Index> JournalStorage<D, I> {
             committer: Mutex::new(committer),
             indexer: Mutex::new(indexer),
             last_tid: AtomicU64::new(tid.number()),
+            objects: AtomicU64::new(objects),
             _lock: lock,
         })
     }
@@ -78,6 +80,7 @@ impl<'a, I: Index> Replay<'a, I> {
             last_group_crc: 0,
             tid: Tid::ZERO,
             next_oid: Oid::new(1),
+            objects: 0,
         };
         let latest = checkpoint.unwrap_or(start);
         let oids = Oids { next: latest.next_oid, reserved: latest.next_oid };
@@ -110,7 +113,7 @@ impl<'a, I: Index> Replay<'a, I> {
         if group.tid_before != after {
             return Err(broken("a group that does not follow the one before it"));
         }
-        let mut last_tid = after;
+        let (mut last_tid, mut objects) = (after, self.committer.latest.objects);
         let mut queued = Vec::new();
         for item in group.items {
             let item = item.map_err(|error| match error {
@@ -121,11 +124,12 @@ impl<'a, I: Index> Replay<'a, I> {
                 return Err(broken("a group whose transactions are not in order"));
             }
             match item {
-                Item::Transaction { tid, id } => {
+                Item::Transaction { tid, id, .. } => {
                     last_tid = tid;
                     queued.push(Queued::Entry(Entry::Outcome(id, tid)));
                 }
-                Item::Record { oid, tid, deleted, span } => {
+                Item::Record { oid, tid, deleted, replaces, span } => {
+                    objects = counted(objects, replaces, !deleted);
                     self.committer.oids.take(oid);
                     let place = span.in_group(group.at, deleted);
                     queued.push(Queued::Entry(Entry::Revision(oid, tid, place)));
@@ -136,6 +140,7 @@ impl<'a, I: Index> Replay<'a, I> {
         }
         let appended = Appended { at: group.at, end: group.end, crc: group.crc };
         self.committer.follow(appended, last_tid);
+        self.committer.latest.objects = objects;
         queued.extend(self.committer.milestone());
         self.make_room()?;
         self.overlay.extend(queued);

@@ -5,8 +5,9 @@ use std::ops::Bound;
 
 use zeo_proto::{Oid, Tid, TxnId};
 
-use crate::storage::index::{Checkpoint, Entry, Place};
+use crate::storage::index::{Checkpoint, Entry, Latest, Place};
 use crate::storage::journal::Position;
+use crate::storage::memory::latest;
 
 /// What the index does not know yet.
 #[derive(Debug)]
@@ -49,6 +50,13 @@ impl Overlay {
         let before = self.revisions.range((oid, Tid::ZERO)..(oid, bound)).next_back();
         let after = self.revisions.range((oid, bound)..=(oid, Tid::MAX)).next();
         (before.map(|(&(_, tid), &place)| (tid, place)), after.map(|(&(_, tid), _)| tid))
+    }
+
+    /// The first `max` objects from `from` on, in order, each with its last revision before a tid.
+    pub(super) fn latest(&self, from: Oid, before: Tid, max: usize) -> Vec<Latest> {
+        let place = |(tid, &place)| (tid, place);
+        let all = latest(&self.revisions, from, before).take(max);
+        all.map(|(oid, last)| (oid, last.map(place))).collect()
     }
 
     pub(super) fn outcome(&self, id: TxnId) -> Option<Tid> {

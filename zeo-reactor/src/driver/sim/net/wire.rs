@@ -36,13 +36,7 @@ impl Net {
 
     /// Breaks the ends at `at` of connections with `peer`.
     pub(in super::super) fn break_ends(&mut self, at: &str, peer: &str) -> usize {
-        let (at, peer) = (self.host(at), self.host(peer));
-        let ends: Vec<SocketId> = self
-            .sockets
-            .iter()
-            .filter(|(_, end)| end.host == at && end.peer_host == peer && !end.is_dead())
-            .map(|(id, _)| *id)
-            .collect();
+        let ends = self.ends(at, peer);
         for id in &ends {
             self.fail(*id, io::ErrorKind::ConnectionReset);
             if let Some(end) = self.sockets.get_mut(id) {
@@ -50,6 +44,25 @@ impl Net {
             }
         }
         ends.len()
+    }
+
+    /// Breaks them, and lets what they have sent arrive late.
+    pub(in super::super) fn strand(&mut self, at: &str, peer: &str, late: Duration) -> usize {
+        let (ends, until) = (self.ends(at, peer), self.now + late);
+        for id in &ends {
+            self.fail(*id, io::ErrorKind::ConnectionReset);
+            if let Some(end) = self.sockets.get_mut(id) {
+                end.late = until;
+            }
+        }
+        ends.len()
+    }
+
+    /// The living ends at `at` of connections with `peer`.
+    fn ends(&mut self, at: &str, peer: &str) -> Vec<SocketId> {
+        let (at, peer) = (self.host(at), self.host(peer));
+        let is_between = |end: &Socket| end.host == at && end.peer_host == peer && !end.is_dead();
+        self.sockets.iter().filter(|(_, end)| is_between(end)).map(|(id, _)| *id).collect()
     }
 
     /// Puts a packet on its way behind the others of its connection.
@@ -106,6 +119,9 @@ impl Net {
         let link = (socket.host, socket.peer_host);
         if self.cuts.contains(&link) {
             return self.held.push((link.0, link.1, Event::Arrival(from)));
+        }
+        if self.now < socket.late {
+            return self.events.add(socket.late, Event::Arrival(from));
         }
         let Some(socket) = self.sockets.get_mut(&from) else { return };
         let (packet, to) = (socket.outbox.pop_front(), socket.peer);

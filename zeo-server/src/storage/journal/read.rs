@@ -1,0 +1,174 @@
+//! Reads the journal item by item, from any place on, each by its own checksum.
+//!
+//! A group's own checksum is not looked at: whoever begins in the middle of a long group need not
+//! read what is before. What was read is not copied; the data of records shares its memory.
+
+use bytes::Bytes;
+use zeo_proto::Tid;
+
+use super::format::{GROUP_HEADER, GroupHeader, Position};
+use super::load::MAX_RECORD;
+use super::parse::{self, Item};
+use super::segments::shown;
+use super::walk::{ItemError, Walker};
+use super::{unreadable, vanished};
+use crate::storage::disk::Disk;
+use crate::storage::{HistoryRecord, StorageError, TransactionHead};
+
+/// A place in the journal that moves from item to item.
+#[derive(Debug)]
+pub(in crate::storage) struct Reader<'a, D: Disk> {
+    /// At the end of the group that is being read.
+    walker: Walker<'a, D>,
+    /// The durable end.
+    limit: Position,
+    group: Position,
+    /// What is left of the group's items.
+    at: u32,
+    end: u32,
+    passed: u64,
+}
+
+/// The item that is next, as its first bytes say; whether it is whole is not known yet.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::storage) struct Ahead {
+    pub(in crate::storage) item: Item,
+    pub(in crate::storage) len: u32,
+    /// The group, and where in it the item is.
+    pub(in crate::storage) group: Position,
+    pub(in crate::storage) offset: u32,
+}
+
+impl<'a, D: Disk> Reader<'a, D> {
+    /// Starts with a walker at the end of a group, and ends at `limit`; `step` bytes are read at
+    /// once.
+    pub(super) fn new(mut walker: Walker<'a, D>, limit: Position, step: u32) -> Self {
+        walker.set_step(step);
+        let group = walker.at();
+        Self { walker, limit, group, at: 0, end: 0, passed: 0 }
+    }
+
+    /// Goes to the group in which the first transaction that is not before `tid` may be: the last
+    /// that begins before it.
+    pub(in crate::storage) fn seek(&mut self, tid: Tid) -> Result<(), StorageError> {
+        while let Some(header) = self.next_header()? {
+            if header.tid_before >= tid {
+                break;
+            }
+            self.open(&header);
+        }
+        Ok(())
+    }
+
+    /// Goes to an item whose place is said to be known; false if there is none.
+    pub(in crate::storage) fn enter(
+        &mut self,
+        group: Position,
+        offset: u32,
+    ) -> Result<bool, StorageError> {
+        let header = self.walker.any_header_at(group).map_err(unreadable(group))?;
+        let limit = self.limit;
+        let is_durable = |header: &GroupHeader| header.end().is_some_and(|end| end <= limit);
+        let Some(header) = header.filter(is_durable) else { return Ok(false) };
+        self.open(&header);
+        let at = group.offset.checked_add(offset);
+        let at = at.filter(|&at| offset >= GROUP_HEADER && at < self.end);
+        self.at = at.unwrap_or(self.end);
+        Ok(at.is_some())
+    }
+
+    /// What comes next; `None` at the end.
+    pub(in crate::storage) fn peek(&mut self) -> Result<Option<Ahead>, StorageError> {
+        while self.at == self.end {
+            let Some(header) = self.next_header()? else { return Ok(None) };
+            self.open(&header);
+        }
+        let group = self.group;
+        let (item, len) = match self.walker.item(group, self.at..self.end) {
+            Ok(item) => item,
+            Err(ItemError::Malformed) => return Err(self.damaged("it is no item")),
+            Err(ItemError::Io(error)) => return Err(unreadable(self.place())(error)),
+        };
+        Ok(Some(Ahead { item, len, group, offset: self.at - group.offset }))
+    }
+
+    /// Passes over what comes next.
+    pub(in crate::storage) fn skip(&mut self, ahead: &Ahead) {
+        self.at += ahead.len;
+        self.passed += u64::from(ahead.len);
+    }
+
+    /// How many bytes of items and headers have been passed over.
+    pub(in crate::storage) fn passed(&self) -> u64 {
+        self.passed
+    }
+
+    /// Takes a record, which must be one of the transaction `tid`.
+    pub(in crate::storage) fn record(
+        &mut self,
+        ahead: &Ahead,
+        tid: Tid,
+    ) -> Result<HistoryRecord, StorageError> {
+        let bytes = self.bytes(ahead)?;
+        let (found, record) = parse::record(&bytes).map_err(|what| self.damaged(what))?;
+        if found != tid {
+            return Err(self.damaged("it is a record of another transaction"));
+        }
+        self.skip(ahead);
+        Ok(record)
+    }
+
+    /// Takes a transaction's head.
+    pub(in crate::storage) fn transaction(
+        &mut self,
+        ahead: &Ahead,
+    ) -> Result<TransactionHead, StorageError> {
+        let bytes = self.bytes(ahead)?;
+        let head = parse::transaction(&bytes).map_err(|what| self.damaged(what))?;
+        self.skip(ahead);
+        Ok(head)
+    }
+
+    /// Takes what is neither.
+    pub(in crate::storage) fn other(&mut self, ahead: &Ahead) -> Result<(), StorageError> {
+        let bytes = self.bytes(ahead)?;
+        parse::whole(&bytes).map_err(|what| self.damaged(what))?;
+        self.skip(ahead);
+        Ok(())
+    }
+
+    /// What comes next is not as it should be.
+    pub(in crate::storage) fn damaged(&self, what: &str) -> StorageError {
+        let Position { segment, offset } = self.place();
+        StorageError::Damaged(format!("{} at byte {offset}: {what}", shown(segment)))
+    }
+
+    fn bytes(&mut self, ahead: &Ahead) -> Result<Bytes, StorageError> {
+        if ahead.len as usize > MAX_RECORD {
+            return Err(self.damaged("no item is that long"));
+        }
+        let bytes = self.walker.slice(self.place(), ahead.len).map_err(unreadable(self.place()))?;
+        bytes.ok_or_else(|| self.damaged("it is cut off"))
+    }
+
+    fn place(&self) -> Position {
+        Position { offset: self.at, ..self.group }
+    }
+
+    fn next_header(&mut self) -> Result<Option<GroupHeader>, StorageError> {
+        let at = self.walker.at();
+        if at >= self.limit {
+            return Ok(None);
+        }
+        let header = self.walker.next_header().map_err(unreadable(at))?;
+        header.map(Some).ok_or_else(|| vanished(at))
+    }
+
+    fn open(&mut self, header: &GroupHeader) {
+        let (Some(start), Some(end)) = (header.items_start(), header.end()) else { return };
+        self.walker.go_to(end);
+        self.passed += u64::from(GROUP_HEADER);
+        (self.group, self.at) = (header.at, start);
+        self.end = start.saturating_add(header.items_len);
+    }
+}
