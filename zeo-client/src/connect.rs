@@ -69,7 +69,7 @@ fn build(
 ) -> (Client, Reactor<State>) {
     let (cache, writer) = cache(options.cache_bytes);
     let shared = Arc::new(Shared::new(cache, Arc::new(dispatcher)));
-    let state = State::new(Arc::clone(&shared), writer, server, options.call_timeout);
+    let state = State::new(Arc::clone(&shared), writer, server, options);
     let reactor = Reactor::new(driver, state).private();
     (Client::new(reactor.handle(), shared, options), reactor)
 }

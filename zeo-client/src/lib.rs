@@ -70,6 +70,8 @@ mod link;
 mod nb;
 mod options;
 mod revision;
+#[cfg_attr(not(feature = "sim"), expect(unreachable_pub, reason = "public to simulations only"))]
+mod rules;
 mod run;
 mod shared;
 mod transaction;
@@ -81,11 +83,15 @@ pub use error::{
     CallError, CommitError, ConnectError, InDoubt, LoadError, NotCommitted, OtherDatabase,
     RunError, StoreError,
 };
+#[cfg(feature = "sim")]
+pub use link::Held;
 #[doc(hidden)]
 pub use link::State;
 pub use nb::NonBlocking;
 pub use options::Options;
 pub use revision::Revision;
+#[cfg(feature = "sim")]
+pub use rules::Rules;
 pub use transaction::{CreateError, Transaction};
 pub use url::UrlError;
 pub use zeo_proto::{Conflict, Identity, Oid, Outcome, Tid, TxnId};

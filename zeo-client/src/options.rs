@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::client::Client;
 use crate::error::ConnectError;
+use crate::rules::Rules;
 
 /// How a client is to be set up; [`connect`](Self::connect) makes it.
 ///
@@ -31,6 +32,7 @@ pub struct Options {
     pub(crate) label: String,
     pub(crate) read_only: bool,
     pub(crate) attempts: u32,
+    pub(crate) rules: Rules,
 }
 
 impl Options {
@@ -80,6 +82,13 @@ impl Options {
         self
     }
 
+    /// Leaves ordering rules out, for a test of the simulation.
+    #[cfg(feature = "sim")]
+    pub fn rules(mut self, rules: Rules) -> Self {
+        self.rules = rules;
+        self
+    }
+
     /// Starts a client, and waits until it is connected and its cache verified.
     pub fn connect(self, url: &str) -> Result<Client, ConnectError> {
         Client::start(url, self)
@@ -96,6 +105,7 @@ impl Default for Options {
             label: String::new(),
             read_only: false,
             attempts: 16,
+            rules: Rules::default(),
         }
     }
 }

@@ -17,8 +17,8 @@ use serde::de::DeserializeOwned;
 
 use crate::frame::framed;
 use crate::{
-    Call, ClientMessage, Loaded, MAX_FRAME, MAX_META, MAX_NEW_OIDS, MAX_OBJECT, Reply,
-    ServerMessage, TxnMeta, WireError,
+    Call, ClientMessage, ConflictFound, HistoryItem, Loaded, MAX_BATCH, MAX_FRAME, MAX_META,
+    MAX_NEW_OIDS, MAX_OBJECT, Reply, ServerMessage, TxnMeta, WireError,
 };
 
 /// A message's head: [`ClientMessage`] or [`ServerMessage`], and nothing else.
@@ -78,11 +78,16 @@ impl Head for ClientMessage {
             Self::Store(..) => return check_object(tail),
             Self::TpcBegin(_, begin) => check_meta(&begin.meta)?,
             Self::Call(_, Call::NewOids(count)) => check_count(*count)?,
+            Self::Call(_, Call::History(_, _, count) | Call::Objects(_, _, count)) => {
+                check_page(*count)?;
+            }
             Self::Call(..)
             | Self::ReadCurrent(..)
             | Self::Delete(..)
             | Self::TpcAbort(_)
-            | Self::Goodbye(_) => {}
+            | Self::Goodbye(_)
+            | Self::Undo(..)
+            | Self::Restore(..) => {}
         }
         check_tail(0, tail)
     }
@@ -101,8 +106,18 @@ impl Reply {
     fn check(&self, tail: usize) -> Result<(), WireError> {
         match self {
             Self::Loaded(loaded) => check_tail(loaded.data_len(), tail),
-            Self::LoadedMany(page, _) => {
-                check_tail(page.iter().map(Loaded::data_len).fold(0, usize::saturating_add), tail)
+            Self::LoadedMany(page, _) => check_tails(page.iter().map(Loaded::data_len), tail),
+            Self::Conflicts(page) => {
+                let data_len = |found: &ConflictFound| found.found.map_or(0, |it| it.data_len());
+                check_tails(page.iter().map(data_len), tail)
+            }
+            Self::History(page) => {
+                page.iter().try_for_each(|entry| check_meta(&entry.meta))?;
+                check_tail(0, tail)
+            }
+            Self::Transactions(page) => {
+                page.items.iter().try_for_each(HistoryItem::check)?;
+                check_tails(page.items.iter().map(HistoryItem::data_len), tail)
             }
             Self::NewOids(_, count) => check_count(*count).and_then(|()| check_tail(0, tail)),
             Self::Status => Ok(()),
@@ -111,7 +126,9 @@ impl Reply {
             | Self::CatchUp(_)
             | Self::Outcome(_)
             | Self::Voted
-            | Self::Finished(_) => check_tail(0, tail),
+            | Self::Finished(_)
+            | Self::Objects(..)
+            | Self::Size(_) => check_tail(0, tail),
         }
     }
 }
@@ -121,9 +138,30 @@ impl Loaded {
     pub fn data_len(&self) -> usize {
         match self {
             Self::Absent | Self::Deleted(_) => 0,
-            Self::Revision(_, length) => usize::try_from(*length).unwrap_or(usize::MAX),
+            Self::Revision(_, length) => in_memory(*length),
         }
     }
+}
+
+impl HistoryItem {
+    /// How many bytes of the tail are this one's data.
+    pub fn data_len(&self) -> usize {
+        match self {
+            Self::Transaction(_) => 0,
+            Self::Record(record) => record.data_len.map_or(0, in_memory),
+        }
+    }
+
+    fn check(&self) -> Result<(), WireError> {
+        match self {
+            Self::Transaction(head) => check_meta(&head.meta),
+            Self::Record(_) => Ok(()),
+        }
+    }
+}
+
+fn in_memory(length: u32) -> usize {
+    usize::try_from(length).unwrap_or(usize::MAX)
 }
 
 fn check_object(found: usize) -> Result<(), WireError> {
@@ -135,6 +173,11 @@ fn check_tail(expected: usize, found: usize) -> Result<(), WireError> {
     if found == expected { Ok(()) } else { Err(WireError::TailLength { expected, found }) }
 }
 
+/// A tail that is several objects' data, one after the other.
+fn check_tails(expected: impl Iterator<Item = usize>, found: usize) -> Result<(), WireError> {
+    check_tail(expected.fold(0, usize::saturating_add), found)
+}
+
 fn check_meta(meta: &TxnMeta) -> Result<(), WireError> {
     let (found, max) = (meta.size(), MAX_META);
     if found <= max { Ok(()) } else { Err(WireError::MetaTooLong { found, max }) }
@@ -143,6 +186,15 @@ fn check_meta(meta: &TxnMeta) -> Result<(), WireError> {
 fn check_count(found: u32) -> Result<(), WireError> {
     let max = MAX_NEW_OIDS;
     if (1..=max).contains(&found) { Ok(()) } else { Err(WireError::OidCount { found, max }) }
+}
+
+fn check_page(found: u32) -> Result<(), WireError> {
+    let max = MAX_BATCH;
+    if (1..=max).contains(&in_memory(found)) {
+        Ok(())
+    } else {
+        Err(WireError::PageLength { found, max })
+    }
 }
 
 /// Integers of fixed size, least significant byte first, as bincode 1 wrote them.

@@ -61,6 +61,14 @@ pub enum WireError {
         /// The most that is allowed.
         max: u32,
     },
+    /// A page is asked for that is not as long as one may be.
+    #[error("a page of {found}, where 1 to {max} are allowed")]
+    PageLength {
+        /// The count in the message.
+        found: u32,
+        /// The most that is allowed.
+        max: usize,
+    },
     /// The peer's first frame is not that of this protocol; the text is how it begins.
     #[error("not the first frame of a zeo connection: it begins with \"{0}\"")]
     NotZeo(String),

@@ -65,13 +65,17 @@ pub use frame::{FrameReader, PINNED_MAX, write_frame};
 pub use handshake::{Greeting, Hello, Refusal, RefusalReason, Versions, Welcome, refuse, welcome};
 pub use ids::{Identity, Oid, ParseIdError, Tid, TxnId};
 pub use messages::{
-    Begin, Call, CallId, CatchUp, ClientMessage, Conflict, Failure, Goodbye, Loaded, Outcome,
-    OutcomeQuery, Reply, ServerMessage, Store, TxnMeta, TxnNumber, Validity,
+    Begin, Call, CallId, CatchUp, ClientMessage, Conflict, ConflictFound, Cursor, Failure, Goodbye,
+    HistoryEntry, HistoryItem, HistoryRecord, Loaded, ObjectsPage, Outcome, OutcomeQuery, Reply,
+    ServerMessage, Size, Store, TransactionHead, TransactionsPage, TxnMeta, TxnNumber, Validity,
 };
 pub use server::{ServerConnection, ServerEvent};
 
-/// How many oids one [`Call::LoadMany`] may ask for.
+/// How many oids one [`Call::LoadMany`] may ask for; also entries in one page of a history, of
+/// transactions, of objects, or of conflicts.
 pub const MAX_BATCH: usize = 1_024;
+/// Oids that a refused undo lists.
+pub const MAX_IN_THE_WAY: usize = 1_000;
 /// How many oids one [`Call::NewOids`] may ask for.
 pub const MAX_NEW_OIDS: u32 = 10_000;
 /// Bytes of user, description and extension of a transaction together: 64 KiB.

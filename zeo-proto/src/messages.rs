@@ -6,13 +6,14 @@
 //! one, its last page says so); a *notice* is never answered. The order of variants is the wire
 //! format: new ones are added at the end, none is removed. PROTOCOL.md has the table.
 
+use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
 
 use crate::bounded::{Binary, List, OptionalList, Reason, Text};
-use crate::{MAX_BATCH, MAX_META, MAX_PAGE, Oid, Tid, TxnId};
+use crate::{MAX_BATCH, MAX_IN_THE_WAY, MAX_META, MAX_PAGE, Oid, Tid, TxnId};
 
 /// Names a call on its connection; chosen by the caller, unique among its calls in flight.
 pub type CallId = u64;
@@ -37,6 +38,12 @@ pub enum ClientMessage {
     TpcAbort(TxnNumber),
     /// The last message: the client leaves, and why.
     Goodbye(Goodbye),
+    /// The transaction undoes what this earlier one did; of several, all together. It writes what
+    /// its objects were before, once it is voted on.
+    Undo(TxnNumber, Tid),
+    /// The transaction gets this tid, and nothing of it is checked: it is a copy of one that was
+    /// committed elsewhere.
+    Restore(TxnNumber, Tid),
 }
 
 /// What a client may ask.
@@ -65,6 +72,37 @@ pub enum Call {
     TpcFinish(TxnNumber),
     /// The server's state for an operator. Answer: [`Reply::Status`].
     Status,
+    /// Like [`Call::TpcVote`], for a client that can resolve conflicts. Where there are any, the
+    /// answer is [`Reply::Conflicts`]: the transaction stays open and keeps its object locks until
+    /// its next vote.
+    TpcVoteResolving(TxnNumber, bool),
+    /// The transactions that wrote an object before a tid, newest first, at most that many. Answer:
+    /// [`Reply::History`].
+    History(Oid, Tid, u32),
+    /// All transactions from a place on, in order, up to and including a tid, as far as they fit
+    /// one answer: [`Reply::Transactions`].
+    Transactions(Cursor, Tid),
+    /// The objects from one on, in order, that a reader with that `before` sees; at most that many.
+    /// Answer: [`Reply::Objects`].
+    Objects(Oid, Tid, u32),
+    /// How large the storage is. Answer: [`Reply::Size`].
+    Size,
+}
+
+/// A place among all transactions and their records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Cursor {
+    /// The first transaction that is wanted is this one, or the next after it.
+    pub tid: Tid,
+    /// How many of its records come before this place; 0 is the start of the transaction itself.
+    pub record: u32,
+}
+
+impl Cursor {
+    /// The start of the first transaction at or after a tid.
+    pub const fn from_tid(tid: Tid) -> Self {
+        Self { tid, record: 0 }
+    }
 }
 
 /// How a transaction begins.
@@ -165,6 +203,107 @@ pub enum Reply {
     Finished(Tid),
     /// To [`Call::Status`]. Tail: JSON in UTF-8.
     Status,
+    /// To [`Call::TpcVoteResolving`]: these objects were changed by somebody else. Tail: the
+    /// committed data of each, one after the other, where [`ConflictFound::found`] says so.
+    Conflicts(#[serde(with = "List::<MAX_BATCH>")] Vec<ConflictFound>),
+    /// To [`Call::History`]; an empty list says that there is nothing more.
+    History(#[serde(with = "List::<MAX_BATCH>")] Vec<HistoryEntry>),
+    /// To [`Call::Transactions`]. Tail: the data of each record, one after the other.
+    Transactions(Box<TransactionsPage>),
+    /// To [`Call::Objects`].
+    Objects(Box<ObjectsPage>),
+    /// To [`Call::Size`].
+    Size(Size),
+}
+
+/// A conflict, with what is needed to resolve it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConflictFound {
+    /// The object and its serials.
+    pub conflict: Conflict,
+    /// What is committed; `None` where there is no room for it in this answer, and it has to be
+    /// loaded.
+    pub found: Option<Loaded>,
+}
+
+/// A transaction that wrote an object.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HistoryEntry {
+    /// When it was committed.
+    pub tid: Tid,
+    /// Bytes of the object's data; 0 where it was deleted.
+    pub data_len: u32,
+    /// Whether it deleted the object.
+    pub deleted: bool,
+    /// Who, what, and anything else.
+    pub meta: TxnMeta,
+}
+
+/// Some transactions in order, the first and the last perhaps in part.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TransactionsPage {
+    /// Transactions, each before its records.
+    #[serde(with = "List::<MAX_BATCH>")]
+    pub items: Vec<HistoryItem>,
+    /// Where the next page begins; `None` at the end.
+    pub next: Option<Cursor>,
+}
+
+/// What a page of transactions consists of.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum HistoryItem {
+    /// A transaction; its records follow.
+    Transaction(TransactionHead),
+    /// A record of the transaction before it, or, at the start of a page, of the cursor's.
+    Record(HistoryRecord),
+}
+
+/// A transaction without its records.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TransactionHead {
+    /// When it was committed.
+    pub tid: Tid,
+    /// The name that its client gave it.
+    pub id: TxnId,
+    /// The last tid that its reads saw.
+    pub snapshot: Tid,
+    /// How many records follow, in this page and those after it.
+    pub records: u32,
+    /// Who, what, and anything else.
+    pub meta: TxnMeta,
+}
+
+/// What a transaction did to one object, without the data.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HistoryRecord {
+    /// The object.
+    pub oid: Oid,
+    /// The serial of what it replaced; [`Tid::ZERO`] where the object is new.
+    pub previous: Tid,
+    /// How many bytes of the tail are its data; `None` where the object was deleted.
+    pub data_len: Option<u32>,
+    /// The oids that the data refers to, where they are known.
+    #[serde(with = "OptionalList::<MAX_PAGE>")]
+    pub refs: Option<Vec<Oid>>,
+}
+
+/// Some objects in the order of their oids.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ObjectsPage {
+    /// Objects with their serials. A page may be empty and not the last.
+    #[serde(with = "List::<MAX_BATCH>")]
+    pub objects: Vec<(Oid, Tid)>,
+    /// Where to go on if there may be more.
+    pub next: Option<Oid>,
+}
+
+/// How large a storage is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Size {
+    /// Objects that are there now.
+    pub objects: u64,
+    /// Bytes on disk.
+    pub bytes: u64,
 }
 
 /// What was found of an object before a tid.
@@ -251,6 +390,18 @@ pub enum Failure {
     Unsupported,
     /// The server is stopping.
     Stopping,
+    /// The transactions cannot be undone, because later ones changed these objects; not all are
+    /// listed where there are more than [`MAX_IN_THE_WAY`](crate::MAX_IN_THE_WAY).
+    UndoRefused(#[serde(with = "List::<MAX_IN_THE_WAY>")] Vec<Oid>),
+    /// There is no transaction with this tid.
+    NoSuchTid(Tid),
+    /// Others held this object's lock for too long; the text says who. Nothing was committed.
+    Locked(Oid, #[serde(with = "Reason")] String),
+    /// The storage has reached its quota of so many bytes; nothing was committed.
+    QuotaExceeded(u64),
+    /// A transaction that is to be restored must be newer than the last one, which has this tid,
+    /// and not newer than the server's clock allows.
+    TidOutOfOrder(Tid),
 }
 
 /// An object that a transaction wrote or depended on was changed after it was read.

@@ -4,9 +4,10 @@ use std::fmt::Debug;
 
 use bytes::Bytes;
 use zeo_proto::{
-    Begin, Call, CatchUp, ClientEvent, ClientMessage, Failure, FrameReader, Goodbye, Head, Loaded,
-    MAX_BATCH, MAX_FRAME, MAX_META, MAX_NEW_OIDS, MAX_OBJECT, MAX_PAGE, MAX_REASON, Oid,
-    PINNED_MAX, Reply, ServerEvent, ServerMessage, Store, Tid, TxnId, TxnMeta, Validity, WireError,
+    Begin, Call, CatchUp, ClientEvent, ClientMessage, Failure, FrameReader, Goodbye, Head,
+    HistoryItem, HistoryRecord, Loaded, MAX_BATCH, MAX_FRAME, MAX_IN_THE_WAY, MAX_META,
+    MAX_NEW_OIDS, MAX_OBJECT, MAX_PAGE, MAX_REASON, ObjectsPage, Oid, PINNED_MAX, Reply,
+    ServerEvent, ServerMessage, Store, Tid, TransactionsPage, TxnId, TxnMeta, Validity, WireError,
     decode, encode, encode_head, fuzzing, write_frame,
 };
 
@@ -130,6 +131,34 @@ fn new_oids_have_their_bound() {
         let reply = ServerMessage::Reply(1, Reply::NewOids(Oid::ROOT, count));
         assert_eq!((call.check(0).is_ok(), reply.check(0).is_ok()), (fits, fits), "{count}");
     }
+}
+
+#[test]
+fn a_page_that_is_asked_for_has_its_bound() {
+    for (count, fits) in [(0, false), (1, true), (1_024, true), (1_025, false)] {
+        let history = ClientMessage::Call(1, Call::History(Oid::ROOT, Tid::MAX, count));
+        let objects = ClientMessage::Call(1, Call::Objects(Oid::ROOT, Tid::MAX, count));
+        assert_eq!((history.check(0).is_ok(), objects.check(0).is_ok()), (fits, fits), "{count}");
+    }
+}
+
+#[test]
+fn pages_of_history_have_their_bound() {
+    let page =
+        |count| Box::new(ObjectsPage { objects: vec![(Oid::ROOT, Tid::MAX); count], next: None });
+    let objects = |count| ServerMessage::Reply(7, Reply::Objects(page(count)));
+    bounded(objects, MAX_BATCH, &[0xff; 16]);
+    let refused = |count| ServerMessage::Failure(7, Failure::UndoRefused(oids(count)));
+    bounded(refused, MAX_IN_THE_WAY, &[0xff; 8]);
+    let record = HistoryRecord { oid: Oid::ROOT, previous: Tid::ZERO, data_len: None, refs: None };
+    let page = |count| {
+        let items = vec![HistoryItem::Record(record.clone()); count];
+        ServerMessage::Reply(
+            7,
+            Reply::Transactions(Box::new(TransactionsPage { items, next: None })),
+        )
+    };
+    bounded(page, MAX_BATCH, &[[1, 0, 0, 0].as_slice(), &[0; 18]].concat());
 }
 
 #[test]

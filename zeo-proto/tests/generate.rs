@@ -4,8 +4,10 @@ use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 use zeo_proto::{
-    Begin, Call, CatchUp, ClientMessage, Conflict, Failure, Goodbye, Loaded, Oid, Outcome,
-    OutcomeQuery, Reply, ServerMessage, Store, Tid, TxnId, TxnMeta, Validity,
+    Begin, Call, CatchUp, ClientMessage, Conflict, ConflictFound, Cursor, Failure, Goodbye,
+    HistoryEntry, HistoryItem, HistoryRecord, Loaded, ObjectsPage, Oid, Outcome, OutcomeQuery,
+    Reply, ServerMessage, Size, Store, Tid, TransactionHead, TransactionsPage, TxnId, TxnMeta,
+    Validity,
 };
 
 pub(crate) fn client_message() -> impl Strategy<Value = (ClientMessage, Vec<u8>)> {
@@ -16,6 +18,8 @@ pub(crate) fn client_message() -> impl Strategy<Value = (ClientMessage, Vec<u8>)
         (any::<u32>(), oid(), tid()).prop_map(|(n, o, t)| ClientMessage::Delete(n, o, t)),
         any::<u32>().prop_map(ClientMessage::TpcAbort),
         goodbye().prop_map(ClientMessage::Goodbye),
+        (any::<u32>(), tid()).prop_map(|(txn, tid)| ClientMessage::Undo(txn, tid)),
+        (any::<u32>(), tid()).prop_map(|(txn, tid)| ClientMessage::Restore(txn, tid)),
     ];
     prop_oneof![
         without_tail.prop_map(|message| (message, Vec::new())),
@@ -50,17 +54,30 @@ fn call() -> impl Strategy<Value = Call> {
         (any::<u32>(), any::<bool>()).prop_map(|(txn, finish)| Call::TpcVote(txn, finish)),
         any::<u32>().prop_map(Call::TpcFinish),
         Just(Call::Status),
+        (any::<u32>(), any::<bool>()).prop_map(|(txn, finish)| Call::TpcVoteResolving(txn, finish)),
+        (oid(), tid(), 1_u32..=1_024)
+            .prop_map(|(oid, before, max)| Call::History(oid, before, max)),
+        (cursor(), tid()).prop_map(|(cursor, through)| Call::Transactions(cursor, through)),
+        (oid(), tid(), 1_u32..=1_024)
+            .prop_map(|(oid, before, max)| Call::Objects(oid, before, max)),
+        Just(Call::Size),
     ]
 }
 
+fn cursor() -> impl Strategy<Value = Cursor> {
+    (tid(), any::<u32>()).prop_map(|(tid, record)| Cursor { tid, record })
+}
+
 fn begin() -> impl Strategy<Value = Begin> {
-    (txn_id(), tid(), text(), text(), data()).prop_map(
-        |(id, snapshot, user, description, extension)| Begin {
-            id,
-            snapshot,
-            meta: TxnMeta { user, description, extension },
-        },
-    )
+    (txn_id(), tid(), meta()).prop_map(|(id, snapshot, meta)| Begin { id, snapshot, meta })
+}
+
+fn meta() -> impl Strategy<Value = TxnMeta> {
+    (text(), text(), data()).prop_map(|(user, description, extension)| TxnMeta {
+        user,
+        description,
+        extension,
+    })
 }
 
 fn store() -> impl Strategy<Value = Store> {
@@ -80,6 +97,11 @@ fn reply() -> impl Strategy<Value = (Reply, Vec<u8>)> {
         outcome().prop_map(Reply::Outcome),
         Just(Reply::Voted),
         tid().prop_map(Reply::Finished),
+        vec(history_entry(), 0..5).prop_map(Reply::History),
+        (vec((oid(), tid()), 0..5), option::of(oid()))
+            .prop_map(|(objects, next)| Reply::Objects(Box::new(ObjectsPage { objects, next }))),
+        (any::<u64>(), any::<u64>())
+            .prop_map(|(objects, bytes)| Reply::Size(Size { objects, bytes })),
     ];
     prop_oneof![
         without_tail.prop_map(|reply| (reply, Vec::new())),
@@ -89,7 +111,41 @@ fn reply() -> impl Strategy<Value = (Reply, Vec<u8>)> {
             (Reply::LoadedMany(page, more), data.concat())
         }),
         data().prop_map(|json| (Reply::Status, json)),
+        vec((conflict(), option::of(loaded())), 0..5).prop_map(|found| {
+            let (found, data): (Vec<_>, Vec<_>) = found.into_iter().map(conflict_found).unzip();
+            (Reply::Conflicts(found), data.concat())
+        }),
+        (vec(history_item(), 0..5), option::of(cursor())).prop_map(|(items, next)| {
+            let (items, data): (Vec<_>, Vec<_>) = items.into_iter().unzip();
+            (Reply::Transactions(Box::new(TransactionsPage { items, next })), data.concat())
+        }),
     ]
+}
+
+fn conflict_found(
+    (conflict, found): (Conflict, Option<(Loaded, Vec<u8>)>),
+) -> (ConflictFound, Vec<u8>) {
+    let (found, data) = found.unzip();
+    (ConflictFound { conflict, found }, data.unwrap_or_default())
+}
+
+fn history_entry() -> impl Strategy<Value = HistoryEntry> {
+    (tid(), any::<u32>(), any::<bool>(), meta())
+        .prop_map(|(tid, data_len, deleted, meta)| HistoryEntry { tid, data_len, deleted, meta })
+}
+
+fn history_item() -> impl Strategy<Value = (HistoryItem, Vec<u8>)> {
+    let head = (tid(), txn_id(), tid(), any::<u32>(), meta()).prop_map(
+        |(tid, id, snapshot, records, meta)| TransactionHead { tid, id, snapshot, records, meta },
+    );
+    let record = (oid(), tid(), option::of(data()), option::of(oids())).prop_map(
+        |(oid, previous, data, refs)| {
+            let data_len = data.as_ref().map(|data| u32::try_from(data.len()).unwrap());
+            let record = HistoryRecord { oid, previous, data_len, refs };
+            (HistoryItem::Record(record), data.unwrap_or_default())
+        },
+    );
+    prop_oneof![head.prop_map(|head| (HistoryItem::Transaction(head), Vec::new())), record]
 }
 
 fn loaded() -> impl Strategy<Value = (Loaded, Vec<u8>)> {
@@ -124,9 +180,12 @@ fn outcome() -> impl Strategy<Value = Outcome> {
 
 fn failure() -> impl Strategy<Value = Failure> {
     prop_oneof![
-        (oid(), tid(), tid())
-            .prop_map(|(oid, committed, read)| Conflict { oid, committed, read })
-            .prop_map(Failure::Conflict),
+        conflict().prop_map(Failure::Conflict),
+        oids().prop_map(Failure::UndoRefused),
+        tid().prop_map(Failure::NoSuchTid),
+        (oid(), text()).prop_map(|(oid, who)| Failure::Locked(oid, who)),
+        any::<u64>().prop_map(Failure::QuotaExceeded),
+        tid().prop_map(Failure::TidOutOfOrder),
         any::<u64>().prop_map(Failure::TransactionTooLarge),
         text().prop_map(Failure::StorageFailed),
         text().prop_map(Failure::OutcomeUnknown),
@@ -141,6 +200,10 @@ fn failure() -> impl Strategy<Value = Failure> {
             Failure::Stopping,
         ]),
     ]
+}
+
+fn conflict() -> impl Strategy<Value = Conflict> {
+    (oid(), tid(), tid()).prop_map(|(oid, committed, read)| Conflict { oid, committed, read })
 }
 
 fn goodbye() -> impl Strategy<Value = Goodbye> {

@@ -4,8 +4,10 @@ use std::fmt::Debug;
 
 use bytes::Bytes;
 use zeo_proto::{
-    Begin, Call, CatchUp, ClientMessage, Conflict, Failure, Goodbye, Head, Loaded, Oid, Outcome,
-    OutcomeQuery, Reply, ServerMessage, Store, Tid, TxnId, TxnMeta, Validity, decode, encode,
+    Begin, Call, CatchUp, ClientMessage, Conflict, ConflictFound, Cursor, Failure, Goodbye, Head,
+    HistoryEntry, HistoryItem, HistoryRecord, Loaded, ObjectsPage, Oid, Outcome, OutcomeQuery,
+    Reply, ServerMessage, Size, Store, Tid, TransactionHead, TransactionsPage, TxnId, TxnMeta,
+    Validity, decode, encode,
 };
 
 #[test]
@@ -25,10 +27,10 @@ fn what_a_server_says_has_these_bytes() {
 #[test]
 fn every_kind_of_message_is_listed_here() {
     let call = "00000000 0700000000000000";
-    for (before, kinds) in [("", 7), (call, 10), ("06000000", 4)] {
+    for (before, kinds) in [("", 9), (call, 15), ("06000000", 4)] {
         next_kind_is_unknown::<ClientMessage>(before, kinds);
     }
-    for (before, kinds) in [("", 4), (call, 10), ("01000000 0700000000000000", 12)] {
+    for (before, kinds) in [("", 4), (call, 15), ("01000000 0700000000000000", 17)] {
         next_kind_is_unknown::<ServerMessage>(before, kinds);
     }
     for (reply, kinds) in [("01000000", 3), ("05000000", 3), ("06000000", 3)] {
@@ -77,6 +79,16 @@ fn client_messages() -> Vec<(ClientMessage, &'static [u8], &'static str)> {
          "00000014 00000000 0700000000000000 08000000 05000000"),
         (ClientMessage::Call(7, Call::Status), b"",
          "00000010 00000000 0700000000000000 09000000"),
+        (ClientMessage::Call(7, Call::TpcVoteResolving(5, true)), b"",
+         "00000015 00000000 0700000000000000 0a000000 05000000 01"),
+        (ClientMessage::Call(7, Call::History(OID, TID, 100)), b"",
+         "00000024 00000000 0700000000000000 0b000000 0102030405060708 1112131415161718 64000000"),
+        (ClientMessage::Call(7, Call::Transactions(CURSOR, END)), b"",
+         "00000024 00000000 0700000000000000 0c000000 1112131415161718 05000000 2122232425262728"),
+        (ClientMessage::Call(7, Call::Objects(OID, TID, 100)), b"",
+         "00000024 00000000 0700000000000000 0d000000 0102030405060708 1112131415161718 64000000"),
+        (ClientMessage::Call(7, Call::Size), b"",
+         "00000010 00000000 0700000000000000 0e000000"),
         (ClientMessage::TpcBegin(5, Begin { id: ID, snapshot: TID, meta: meta() }), b"",
          "00000044 01000000 05000000 a0a1a2a3a4a5a6a7a8a9aaabacadaeaf 1112131415161718
           0300000000000000 616e6e 0700000000000000 6d6f766520c3a9 0200000000000000 feff"),
@@ -98,6 +110,10 @@ fn client_messages() -> Vec<(ClientMessage, &'static [u8], &'static str)> {
          "00000012 06000000 02000000 0200000000000000 736f"),
         (ClientMessage::Goodbye(Goodbye::TookTooLong("so".to_owned())), b"",
          "00000012 06000000 03000000 0200000000000000 736f"),
+        (ClientMessage::Undo(5, TID), b"",
+         "00000010 07000000 05000000 1112131415161718"),
+        (ClientMessage::Restore(5, TID), b"",
+         "00000010 08000000 05000000 1112131415161718"),
     ]
 }
 
@@ -140,6 +156,25 @@ fn server_messages() -> Vec<(ServerMessage, &'static [u8], &'static str)> {
          "00000018 00000000 0700000000000000 08000000 1112131415161718"),
         (ServerMessage::Reply(7, Reply::Status), b"{}",
          "00000012 00000000 0700000000000000 09000000 7b7d"),
+        (ServerMessage::Reply(7, Reply::Conflicts(vec![found(Some(Loaded::Revision(CURRENT, 4))), found(None)])), b"data",
+         "0000005f 00000000 0700000000000000 0a000000 0200000000000000
+          0102030405060708 2122232425262728 1112131415161718 01 02000000 1112131415161718 00 04000000
+          0102030405060708 2122232425262728 1112131415161718 00 64617461"),
+        (ServerMessage::Reply(7, Reply::History(vec![HistoryEntry { tid: TID, data_len: 4, deleted: false, meta: meta() }])), b"",
+         "00000049 00000000 0700000000000000 0b000000 0100000000000000 1112131415161718 04000000 00
+          0300000000000000 616e6e 0700000000000000 6d6f766520c3a9 0200000000000000 feff"),
+        (ServerMessage::Reply(7, Reply::Transactions(Box::new(transactions()))), b"data",
+         "000000b5 00000000 0700000000000000 0c000000 0300000000000000
+          00000000 1112131415161718 a0a1a2a3a4a5a6a7a8a9aaabacadaeaf 2122232425262728 02000000
+          0300000000000000 616e6e 0700000000000000 6d6f766520c3a9 0200000000000000 feff
+          01000000 0102030405060708 0000000000000000 01 04000000 01 0100000000000000 3132333435363738
+          01000000 0102030405060708 1112131415161718 00 00
+          01 1112131415161718 05000000 64617461"),
+        (ServerMessage::Reply(7, Reply::Objects(Box::new(ObjectsPage { objects: vec![(OID, TID)], next: Some(OTHER) }))), b"",
+         "00000031 00000000 0700000000000000 0d000000 0100000000000000 0102030405060708
+          1112131415161718 01 3132333435363738"),
+        (ServerMessage::Reply(7, Reply::Size(Size { objects: 5, bytes: 1 << 30 })), b"",
+         "00000020 00000000 0700000000000000 0e000000 0500000000000000 0000004000000000"),
         (ServerMessage::Failure(7, Failure::Conflict(Conflict { oid: OID, committed: END, read: TID })), b"",
          "00000028 01000000 0700000000000000 00000000 0102030405060708 2122232425262728
           1112131415161718"),
@@ -165,11 +200,35 @@ fn server_messages() -> Vec<(ServerMessage, &'static [u8], &'static str)> {
          "00000010 01000000 0700000000000000 0a000000"),
         (ServerMessage::Failure(7, Failure::Stopping), b"",
          "00000010 01000000 0700000000000000 0b000000"),
+        (ServerMessage::Failure(7, Failure::UndoRefused(vec![OID])), b"",
+         "00000020 01000000 0700000000000000 0c000000 0100000000000000 0102030405060708"),
+        (ServerMessage::Failure(7, Failure::NoSuchTid(TID)), b"",
+         "00000018 01000000 0700000000000000 0d000000 1112131415161718"),
+        (ServerMessage::Failure(7, Failure::Locked(OID, "so".to_owned())), b"",
+         "00000022 01000000 0700000000000000 0e000000 0102030405060708 0200000000000000 736f"),
+        (ServerMessage::Failure(7, Failure::QuotaExceeded(1 << 30)), b"",
+         "00000018 01000000 0700000000000000 0f000000 0000004000000000"),
+        (ServerMessage::Failure(7, Failure::TidOutOfOrder(TID)), b"",
+         "00000018 01000000 0700000000000000 10000000 1112131415161718"),
         (ServerMessage::Invalidate(TID, vec![OID, OTHER], true), b"",
          "00000025 02000000 1112131415161718 0200000000000000 0102030405060708 3132333435363738 01"),
         (ServerMessage::Goodbye(Goodbye::Stopping), b"",
          "00000008 03000000 01000000"),
     ]
+}
+
+fn found(found: Option<Loaded>) -> ConflictFound {
+    ConflictFound { conflict: Conflict { oid: OID, committed: END, read: TID }, found }
+}
+
+fn transactions() -> TransactionsPage {
+    let head = TransactionHead { tid: TID, id: ID, snapshot: END, records: 2, meta: meta() };
+    let record = |previous, data_len, refs| {
+        HistoryItem::Record(HistoryRecord { oid: OID, previous, data_len, refs })
+    };
+    let stored = record(Tid::ZERO, Some(4), Some(vec![OTHER]));
+    let items = vec![HistoryItem::Transaction(head), stored, record(TID, None, None)];
+    TransactionsPage { items, next: Some(CURSOR) }
 }
 
 fn meta() -> TxnMeta {
@@ -188,6 +247,7 @@ const OID: Oid = Oid::new(0x0102_0304_0506_0708);
 const OTHER: Oid = Oid::new(0x3132_3334_3536_3738);
 const TID: Tid = Tid::new(0x1112_1314_1516_1718);
 const END: Tid = Tid::new(0x2122_2324_2526_2728);
+const CURSOR: Cursor = Cursor { tid: TID, record: 5 };
 const ID: TxnId = TxnId::from_bytes([
     0xa0, 0xa1, 0xa2, 0xa3, 0xa4, 0xa5, 0xa6, 0xa7, 0xa8, 0xa9, 0xaa, 0xab, 0xac, 0xad, 0xae, 0xaf,
 ]);

@@ -63,6 +63,11 @@ impl<T> Timers<T> {
         self.queue.first_key_value().map(|((at, _), _)| *at)
     }
 
+    #[cfg(feature = "sim")]
+    pub(crate) fn len(&self) -> usize {
+        self.queue.len()
+    }
+
     pub(crate) fn clear(&mut self) {
         self.places.clear();
         self.queue.clear();

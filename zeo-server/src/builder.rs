@@ -161,6 +161,7 @@ impl Server {
             index: start_stage(cx, "index", 1)?,
             prepare: start_stage(cx, "prepare", 1)?,
             catch_up: start_stage(cx, "catch-up", 1)?,
+            history: start_stage(cx, "history", 1)?,
         };
         let seed = cx.random();
         self.databases.push(Database::new(name, storage, stages, &self.limits, seed));
@@ -258,6 +259,12 @@ impl Drop for RunningServer {
 pub struct Stopper(Handle<Server>);
 
 impl Stopper {
+    /// What stops a server whose reactor a simulation drives.
+    #[cfg(feature = "sim")]
+    pub fn of(reactor: &Reactor<Server>) -> Self {
+        Self(reactor.handle())
+    }
+
     /// Asks the server to stop in order, without waiting.
     pub fn begin_stop(&self) {
         let stop = |server: &mut Server, cx: &mut Context<Server>| server.stop(cx);

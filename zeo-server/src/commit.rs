@@ -1,16 +1,15 @@
-//! Transactions: from `tpc_begin` through their stores to the vote that hands them to the commit
-//! stage.
+//! Transactions: from `tpc_begin` through their stores to the vote.
 
 use bytes::Bytes;
 use zeo_proto::{Begin, Failure, MAX_OBJECT, Oid, Store, Tid, TxnNumber};
 use zeo_reactor::{ConnId, Context};
 
-use crate::commit_queue::Waiter;
 use crate::database::DatabaseId;
 use crate::server::Server;
 use crate::session::Caller;
-use crate::storage::{Operation, Record};
+use crate::storage::Record;
 use crate::transaction::OpenTransaction;
+use crate::votes::{Ballot, VoteMode};
 
 impl Server {
     pub(crate) fn tpc_begin(
@@ -22,10 +21,10 @@ impl Server {
     ) {
         let max = self.limits.open_transactions;
         let Some(session) = self.sessions.get_mut(&conn) else { return };
-        if session.transactions.len() >= max {
+        if session.transactions.len() + session.votes.len() >= max {
             return self.break_off(cx, conn, format!("more than {max} transactions open"));
         }
-        if session.transactions.contains_key(&number) {
+        if session.transactions.contains_key(&number) || session.votes.contains_key(&number) {
             let how = format!("tpc_begin: transaction {number} is open already");
             return self.break_off(cx, conn, how);
         }
@@ -111,13 +110,41 @@ impl Server {
         }
     }
 
-    pub(crate) fn tpc_abort(&mut self, conn: ConnId, number: TxnNumber) {
+    /// The transaction undoes an earlier one; what that changes is found out at its vote.
+    pub(crate) fn undo(
+        &mut self,
+        cx: &mut Context<Self>,
+        conn: ConnId,
+        number: TxnNumber,
+        tid: Tid,
+    ) {
+        self.gather(cx, conn, number, |transaction| transaction.undo(tid));
+    }
+
+    /// The transaction is a copy, and gets the tid of what it is a copy of.
+    pub(crate) fn restore(
+        &mut self,
+        cx: &mut Context<Self>,
+        conn: ConnId,
+        number: TxnNumber,
+        tid: Tid,
+    ) {
+        self.gather(cx, conn, number, |transaction| transaction.restore(tid));
+    }
+
+    pub(crate) fn tpc_abort(&mut self, cx: &mut Context<Self>, conn: ConnId, number: TxnNumber) {
         let Some(session) = self.sessions.get_mut(&conn) else { return };
-        if let Some(transaction) = session.transactions.remove(&number) {
-            self.buffered_bytes -= transaction.memory();
-            let database = self.databases.at_mut(session.database);
-            database.open_transactions -= 1;
-            database.counters.aborts += 1;
+        let (id, vote) = (session.database, session.votes.get(&number).copied());
+        let open = session.transactions.remove(&number);
+        let database = self.databases.at_mut(id);
+        database.open_transactions -= usize::from(open.is_some());
+        let spilling = database.spills.take_vote(conn, number).map(|ballot| ballot.transaction);
+        let mut transaction = open.or(spilling);
+        database.counters.aborts += u64::from(transaction.is_some() || vote.is_some());
+        self.buffered_bytes -= transaction.as_ref().map_or(0, OpenTransaction::memory);
+        let kept = transaction.as_mut().and_then(OpenTransaction::take_lock);
+        for lock in vote.into_iter().chain(kept) {
+            self.release(cx, id, lock);
         }
     }
 
@@ -126,69 +153,65 @@ impl Server {
         cx: &mut Context<Self>,
         caller: Caller,
         number: TxnNumber,
-        then_finish: bool,
+        mode: VoteMode,
     ) {
         let Some(session) = self.sessions.get_mut(&caller.conn) else { return };
         let Some(transaction) = session.transactions.remove(&number) else {
             return self.fail(cx, caller, Failure::NoSuchTransaction);
         };
-        let (id, read_only) = (session.database, session.read_only);
-        let database = self.databases.at_mut(id);
-        database.open_transactions -= 1;
-        let published = database.published;
-        let refusal = if read_only {
+        let id = session.database;
+        self.databases.at_mut(id).open_transactions -= 1;
+        let ballot = Ballot { caller, number, mode, transaction };
+        if let Some(failure) = self.refusal(id, &ballot) {
+            return self.refuse_vote(cx, id, ballot, failure);
+        }
+        match ballot.transaction.spill_key() {
+            Some(key) => self.vote_after_spill(id, key, ballot),
+            None => self.vote_complete(cx, id, ballot),
+        }
+    }
+
+    /// Why a transaction cannot be voted on, if so.
+    fn refusal(&self, id: DatabaseId, ballot: &Ballot) -> Option<Failure> {
+        let Ballot { caller, mode, transaction, .. } = ballot;
+        let (database, session) = (self.databases.at(id), self.sessions.get(&caller.conn));
+        let one_trip = mode.then_finish && !mode.resolving;
+        if database.read_only || session.is_some_and(|session| session.read_only) {
             Some(Failure::ReadOnly)
-        } else if !then_finish {
+        } else if transaction.is_restored() && !one_trip {
             Some(Failure::Unsupported)
         } else if self.is_stopping() {
             Some(Failure::Stopping)
-        } else if transaction.snapshot() > published {
+        } else if transaction.snapshot() > database.published {
             Some(Failure::StorageFailed("the snapshot is not of this history".to_owned()))
         } else {
             transaction.failure().cloned()
-        };
-        match (refusal, transaction.spill_key()) {
-            (Some(failure), _) => self.refuse_vote(cx, caller, &transaction, failure),
-            (None, Some(key)) => self.vote_after_spill(id, key, caller, transaction),
-            (None, None) => self.enqueue_commit(cx, id, caller, transaction),
         }
     }
 
-    /// Goes on with a vote that waited for the transaction's data to be in its file.
-    pub(crate) fn voted_after_spill(
+    /// Goes on with a vote whose transaction has all its data where it belongs.
+    pub(crate) fn vote_complete(&mut self, cx: &mut Context<Self>, id: DatabaseId, ballot: Ballot) {
+        if let Some(failure) = ballot.transaction.failure().cloned() {
+            return self.refuse_vote(cx, id, ballot, failure);
+        }
+        self.vote(cx, id, ballot);
+    }
+
+    /// Ends a vote, and tells its client why.
+    pub(crate) fn refuse_vote(
         &mut self,
         cx: &mut Context<Self>,
         id: DatabaseId,
-        caller: Caller,
-        transaction: OpenTransaction,
-    ) {
-        match transaction.failure().cloned() {
-            Some(failure) => self.refuse_vote(cx, caller, &transaction, failure),
-            None => self.enqueue_commit(cx, id, caller, transaction),
-        }
-    }
-
-    fn refuse_vote(
-        &mut self,
-        cx: &mut Context<Self>,
-        caller: Caller,
-        transaction: &OpenTransaction,
+        Ballot { caller, mut transaction, .. }: Ballot,
         failure: Failure,
     ) {
+        let before = self.buffered_bytes;
         self.buffered_bytes -= transaction.memory();
+        self.buffered(cx, caller.conn, before);
         self.fail(cx, caller, failure);
-    }
-
-    fn enqueue_commit(
-        &mut self,
-        cx: &mut Context<Self>,
-        id: DatabaseId,
-        caller: Caller,
-        transaction: OpenTransaction,
-    ) {
-        let (memory, bytes) = (transaction.memory(), transaction.bytes());
-        let waiter = Waiter::Commit { caller, writes: transaction.writes(), memory, bytes };
-        self.enqueue(cx, id, Operation::Commit(transaction.into_commit()), waiter);
+        if let Some(lock) = transaction.take_lock() {
+            self.release(cx, id, lock);
+        }
     }
 }
 

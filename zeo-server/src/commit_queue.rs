@@ -1,25 +1,25 @@
-//! The queue before the commit stage, and publication behind it.
+//! The queue before the commit stage, and the way of its operations into the stage.
 //!
-//! The stage takes every operation that waits, as one group with one sync. When a group comes back
-//! it is published in one turn and in tid order: remembered, hot records replaced, the others
-//! invalidated, the writers answered. The next group is already on its way by then, since what it
-//! needs is durability, not publication.
+//! The stage takes what waits as one group with one sync. Large transactions wait apart from small
+//! ones and go to the stage in turn with them, so that somebody who commits ten thousand objects
+//! at a time costs the others at most one such commit, not all that wait. What asks about others'
+//! commits (an outcome, a check) never passes one that came before it.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use zeo_proto::{Failure, Oid, Outcome, OutcomeQuery, Reply, Tid};
-use zeo_reactor::{ConnId, Context, JobPanicked};
+use zeo_proto::{Failure, OutcomeQuery};
+use zeo_reactor::{ConnId, Context};
 
-use crate::database::{Database, DatabaseId, begin_job};
-use crate::outgoing;
+use crate::database::{DatabaseId, begin_job};
+use crate::locks::LockId;
 use crate::server::Server;
 use crate::session::Caller;
 use crate::storage::{Applied, Operation, Refused};
-use crate::writes::{MANY, Writes};
+use crate::writes::Writes;
 
 /// What became of a group, in its order.
-type Results = Vec<Result<Applied, Refused>>;
+pub(crate) type Results = Vec<Result<Applied, Refused>>;
 
 /// Operations of one database that wait for the commit stage, or are in it.
 ///
@@ -27,53 +27,166 @@ type Results = Vec<Result<Applied, Refused>>;
 /// [`buffered_bytes`](crate::Limits::buffered_bytes).
 #[derive(Debug, Default)]
 pub(crate) struct CommitQueue {
-    waiting: VecDeque<(Operation, Waiter)>,
+    small: VecDeque<Queued>,
+    /// Large commits, and what must not pass one of them.
+    large: VecDeque<Queued>,
+    last: u64,
+    /// The last group was of small ones, while large ones waited.
+    large_is_next: bool,
     /// A group is in the stage.
-    applying: bool,
+    pub(crate) applying: bool,
     /// The stage has panicked: what it had made durable was not published, so nothing else may be.
-    broken: bool,
+    pub(crate) broken: bool,
     /// The index cannot take more: what was said to whoever waits for it, until it can.
     pub(crate) index_failure: Option<String>,
 }
 
+/// An operation and who waits for it.
+#[derive(Debug)]
+struct Queued {
+    /// Counts up in the order of arrival.
+    order: u64,
+    operation: Operation,
+    waiter: Waiter,
+    bytes: u64,
+}
+
+/// What goes to the stage at once.
+type Taken = (Vec<Operation>, Vec<Waiter>);
+
 impl CommitQueue {
     /// Nothing waits and nothing is in the stage.
     pub(crate) fn is_idle(&self) -> bool {
-        self.waiting.is_empty() && !self.applying
+        self.len() == 0 && !self.applying
     }
 
     /// How many operations wait.
     pub(crate) fn len(&self) -> usize {
-        self.waiting.len()
+        self.small.len() + self.large.len()
     }
+
+    /// Puts an operation at the end; `bytes` is how long it is.
+    fn push(&mut self, operation: Operation, waiter: Waiter, bytes: u64) {
+        self.last += 1;
+        let is_behind = is_large(&operation, bytes) || (asks(&operation) && !self.large.is_empty());
+        let queue = if is_behind { &mut self.large } else { &mut self.small };
+        queue.push_back(Queued { order: self.last, operation, waiter, bytes });
+    }
+
+    /// Takes a group, within its bounds: of small commits, or one large one; in turn, where there
+    /// are both.
+    fn take_group(&mut self, max_operations: usize, max_bytes: u64) -> Taken {
+        let mut group = (Vec::new(), Vec::new());
+        if self.large_is_next || self.small.is_empty() {
+            self.take_large(&mut group);
+        }
+        if group.0.is_empty() {
+            self.take_small(&mut group, max_operations, max_bytes);
+            self.large_is_next = !self.large.is_empty();
+        } else {
+            self.large_is_next = false;
+        }
+        group
+    }
+
+    fn take_small(&mut self, group: &mut Taken, max_operations: usize, max_bytes: u64) {
+        let mut total = 0;
+        while let Some(queued) = self.small.pop_front() {
+            total += queued.bytes;
+            add(group, queued);
+            if group.0.len() == max_operations || total >= max_bytes {
+                break;
+            }
+        }
+    }
+
+    /// One large commit, and the questions before it whose turn it is.
+    fn take_large(&mut self, group: &mut Taken) {
+        let first_small = self.small.front().map_or(u64::MAX, |queued| queued.order);
+        while let Some(queued) =
+            self.large.pop_front_if(|queued| !asks(&queued.operation) || queued.order < first_small)
+        {
+            let was_question = asks(&queued.operation);
+            add(group, queued);
+            if !was_question {
+                break;
+            }
+        }
+    }
+
+    /// Takes all that waits.
+    fn drain(&mut self) -> impl Iterator<Item = Waiter> + use<> {
+        let (small, large) = (core::mem::take(&mut self.small), core::mem::take(&mut self.large));
+        small.into_iter().chain(large).map(|queued| queued.waiter)
+    }
+}
+
+fn add(group: &mut Taken, queued: Queued) {
+    group.0.push(queued.operation);
+    group.1.push(queued.waiter);
+}
+
+/// Whether an operation is about what others commit.
+fn asks(operation: &Operation) -> bool {
+    match operation {
+        Operation::Outcome(_) | Operation::Check(_) => true,
+        Operation::Commit(_) | Operation::ReserveOids(_) => false,
+    }
+}
+
+/// Whether a commit takes the stage long enough for others to notice.
+fn is_large(operation: &Operation, bytes: u64) -> bool {
+    let Operation::Commit(commit) = operation else { return false };
+    commit.records.len() > LARGE_OBJECTS || bytes > LARGE_BYTES
 }
 
 /// Who waits for an operation, and what its completion needs.
 #[derive(Debug)]
 pub(crate) enum Waiter {
-    /// A client's commit: what it writes, with the data that is in memory; the bytes that it
-    /// holds there; and how long it is.
-    Commit { caller: Caller, writes: Writes, memory: u64, bytes: u64 },
+    /// A client's commit.
+    Commit(Committing),
+    /// A vote whose transaction holds its locks.
+    Check(LockId),
     /// The pool of oids, which wanted that many.
     Oids(u32),
     /// A client's question.
     Outcome(Caller),
 }
 
+/// A commit on its way through the stage, as its publication needs it.
+#[derive(Debug)]
+pub(crate) struct Committing {
+    pub(crate) caller: Caller,
+    /// What it writes, with the data that is in memory.
+    pub(crate) writes: Writes,
+    /// Bytes that it holds in memory.
+    pub(crate) memory: u64,
+    /// How long it is, in bytes.
+    pub(crate) bytes: u64,
+    /// The object locks that it holds, if it was voted on before.
+    pub(crate) lock: Option<LockId>,
+    /// Its writer does not know what it changes, and is told like everybody else.
+    pub(crate) tells_writer: bool,
+}
+
 impl Waiter {
     /// Lends what is written to the stage.
     fn take_writes(&mut self) -> Writes {
         match self {
-            Self::Commit { writes, .. } => core::mem::take(writes),
-            Self::Oids(_) | Self::Outcome(_) => Writes::default(),
+            Self::Commit(commit) => core::mem::take(&mut commit.writes),
+            Self::Check(_) | Self::Oids(_) | Self::Outcome(_) => Writes::default(),
         }
     }
 
     /// Gives it back.
-    fn set_writes(&mut self, settled: Writes) {
-        if let Self::Commit { writes, .. } = self {
-            *writes = settled;
+    pub(crate) fn set_writes(&mut self, settled: Writes) {
+        if let Self::Commit(commit) = self {
+            commit.writes = settled;
         }
+    }
+
+    fn bytes(&self) -> u64 {
+        if let Self::Commit(commit) = self { commit.bytes } else { 0 }
     }
 }
 
@@ -99,7 +212,8 @@ impl Server {
         operation: Operation,
         waiter: Waiter,
     ) {
-        self.databases.at_mut(id).commits.waiting.push_back((operation, waiter));
+        let bytes = waiter.bytes();
+        self.databases.at_mut(id).commits.push(operation, waiter, bytes);
         self.pump_commits(cx, id);
     }
 
@@ -107,7 +221,7 @@ impl Server {
     pub(crate) fn pump_commits(&mut self, cx: &mut Context<Self>, id: DatabaseId) {
         let (max_operations, max_bytes) = (self.limits.group_operations, self.limits.group_bytes);
         let database = self.databases.at_mut(id);
-        if database.commits.applying || database.commits.waiting.is_empty() {
+        if database.commits.applying || database.commits.len() == 0 {
             return;
         }
         if database.commits.broken {
@@ -119,8 +233,7 @@ impl Server {
             }
             return;
         }
-        let (operations, mut waiters) =
-            take_group(&mut database.commits, max_operations, max_bytes);
+        let (operations, mut waiters) = database.commits.take_group(max_operations, max_bytes);
         let storage = Arc::clone(&database.storage);
         let unix_micros = cx.unix_micros();
         database.commits.applying = true;
@@ -137,160 +250,8 @@ impl Server {
         begin_job(cx, database.stages.commit, work, then);
     }
 
-    fn applied(
-        &mut self,
-        cx: &mut Context<Self>,
-        id: DatabaseId,
-        mut waiters: Vec<Waiter>,
-        done: Result<(Results, Vec<Writes>), JobPanicked>,
-    ) {
-        let results = match done {
-            Ok((results, writes)) => {
-                waiters.iter_mut().zip(writes).for_each(|(waiter, w)| waiter.set_writes(w));
-                results
-            }
-            Err(panicked) => self.apply_panicked(id, &panicked, waiters.len()),
-        };
-        self.databases.at_mut(id).commits.applying = false;
-        self.pump_commits(cx, id);
-        answer_first(cx, &waiters);
-        for (waiter, result) in waiters.into_iter().zip(results) {
-            self.complete(cx, id, waiter, result);
-        }
-        self.run_chores(cx, id);
-        self.advance_stop(cx);
-    }
-
-    fn complete(
-        &mut self,
-        cx: &mut Context<Self>,
-        id: DatabaseId,
-        waiter: Waiter,
-        result: Result<Applied, Refused>,
-    ) {
-        match (waiter, result) {
-            (Waiter::Commit { caller, writes, memory, .. }, result) => {
-                let before = self.buffered_bytes;
-                self.buffered_bytes -= memory;
-                self.buffered(cx, caller.conn, before);
-                match result {
-                    Ok(Applied::Committed(tid)) => self.finished(cx, id, caller, (tid, writes)),
-                    Ok(other) => unreachable!("a commit was answered with {other:?}"),
-                    Err(refused) => self.refused(cx, id, caller, refused),
-                }
-            }
-            (Waiter::Oids(count), Ok(Applied::Reserved(first))) => {
-                self.reserved(cx, id, first, count);
-            }
-            (Waiter::Oids(_), Err(refused)) => self.not_reserved(cx, id, &refused),
-            (Waiter::Outcome(caller), Ok(Applied::Outcome(outcome))) => {
-                if let Some(session) = self.sessions.get_mut(&caller.conn) {
-                    session.fenced += usize::from(outcome == Outcome::NotCommitted);
-                }
-                self.reply(cx, caller, Reply::Outcome(outcome));
-            }
-            (Waiter::Outcome(caller), Err(refused)) => self.refused(cx, id, caller, refused),
-            (waiter, Ok(applied)) => unreachable!("{waiter:?} was answered with {applied:?}"),
-        }
-    }
-
-    /// Publishes a durable commit and answers its writer.
-    fn finished(
-        &mut self,
-        cx: &mut Context<Self>,
-        id: DatabaseId,
-        caller: Caller,
-        (tid, writes): (Tid, Writes),
-    ) {
-        // A transaction that was sent again was published the first time.
-        if tid > self.databases.at(id).published {
-            self.publish(cx, id, tid, (caller.conn, writes));
-        }
-        if let Some(session) = self.sessions.get_mut(&caller.conn) {
-            session.commits += 1;
-        }
-        self.reply(cx, caller, Reply::Finished(tid));
-    }
-
-    fn publish(
-        &mut self,
-        cx: &mut Context<Self>,
-        id: DatabaseId,
-        tid: Tid,
-        (by, writes): (ConnId, Writes),
-    ) {
-        let database = self.databases.at_mut(id);
-        let oids = writes.oids();
-        replace_hot(database, tid, &oids, writes);
-        database.published = tid;
-        database.counters.commits += 1;
-        if database.trouble.take().is_some() {
-            tracing::info!(storage = database.name, "commits are made again");
-        }
-        if self.rules.invalidate {
-            let others = database.audience.iter().copied().filter(|&conn| conn != by);
-            outgoing::invalidate(cx, others, tid, self.rules.told(&oids));
-        }
-        database.recent.remember(tid, oids);
-    }
-
-    fn refused(
-        &mut self,
-        cx: &mut Context<Self>,
-        id: DatabaseId,
-        caller: Caller,
-        refused: Refused,
-    ) {
-        let failure = match refused {
-            Refused::Conflict(conflict) => {
-                self.databases.at_mut(id).counters.conflicts += 1;
-                Failure::Conflict(conflict)
-            }
-            Refused::Fenced => Failure::Fenced,
-            Refused::DiskFull => {
-                self.troubled(id, "no space left on the disk");
-                Failure::DiskFull
-            }
-            Refused::Failed(text) => {
-                self.troubled(id, &text);
-                Failure::StorageFailed(text)
-            }
-            Refused::Unknown(text) => {
-                self.troubled(id, &text);
-                Failure::OutcomeUnknown(text)
-            }
-        };
-        self.fail(cx, caller, failure);
-    }
-
-    /// Says why commits are refused once, and not for each of them: the disk that is full may be
-    /// that of the log.
-    fn troubled(&mut self, id: DatabaseId, why: &str) {
-        let database = self.databases.at_mut(id);
-        if database.trouble.as_deref() != Some(why) {
-            tracing::error!(storage = database.name, "commits are refused: {why}");
-            database.trouble = Some(why.to_owned());
-        }
-    }
-
-    /// Whether the group is durable is not known: that is said to everybody in it.
-    fn apply_panicked(
-        &mut self,
-        id: DatabaseId,
-        panicked: &JobPanicked,
-        count: usize,
-    ) -> Vec<Result<Applied, Refused>> {
-        tracing::error!("the commit stage panicked: {panicked}");
-        if self.limits.abort_on_panic {
-            std::process::abort();
-        }
-        self.databases.at_mut(id).commits.broken = true;
-        vec![Err(Refused::Unknown("the commit stage panicked".to_owned())); count]
-    }
-
     fn refuse_waiting(&mut self, cx: &mut Context<Self>, id: DatabaseId, failure: &str) {
-        let waiting = core::mem::take(&mut self.databases.at_mut(id).commits.waiting);
-        for (_, waiter) in waiting {
+        for waiter in self.databases.at_mut(id).commits.drain() {
             self.complete(cx, id, waiter, Err(Refused::Failed(failure.to_owned())));
         }
     }
@@ -301,50 +262,93 @@ impl Server {
     }
 }
 
-/// Lets the answers leave before the invalidations of this turn: a connection's output leaves in
-/// the order in which connections were touched, and an audience of a thousand takes a millisecond.
-fn answer_first(cx: &mut Context<Server>, waiters: &[Waiter]) {
-    for waiter in waiters {
-        if let Waiter::Commit { caller, .. } = waiter {
-            cx.transport(caller.conn);
-        }
-    }
-}
-
-/// Takes what waits, up to a group's bounds; at least one operation.
-fn take_group(
-    queue: &mut CommitQueue,
-    max_operations: usize,
-    max_bytes: u64,
-) -> (Vec<Operation>, Vec<Waiter>) {
-    let (mut group, mut total) = ((Vec::new(), Vec::new()), 0);
-    while let Some((operation, waiter)) = queue.waiting.pop_front() {
-        if let Waiter::Commit { bytes, .. } = waiter {
-            total += bytes;
-        }
-        group.0.push(operation);
-        group.1.push(waiter);
-        if group.0.len() == max_operations || total >= max_bytes {
-            break;
-        }
-    }
-    group
-}
-
-/// What was just written is what will be read; what waited in a file is not worth the memory.
-fn replace_hot(database: &mut Database, tid: Tid, oids: &[Oid], writes: Writes) {
-    if oids.len() > MANY {
-        return database.hot.remove_many(oids);
-    }
-    for (oid, data) in writes.into_data() {
-        match data {
-            Some(data) => database.hot.insert(oid, tid, &data),
-            None => database.hot.remove(oid),
-        }
-    }
-}
-
 /// Transactions that a session may have fenced; then it is told `Busy`. A client asks once for each
 /// commit whose answer was lost, and a connection carries 256 at once. All fences together have a
 /// bound as well, beyond which the oldest are kept through a floor that others may meet.
 const MAX_FENCED: usize = 1_024;
+/// What makes a commit a large one: it takes the stage some hundred microseconds.
+const LARGE_OBJECTS: usize = 256;
+const LARGE_BYTES: u64 = 1 << 20;
+
+#[cfg(test)]
+mod tests {
+    use zeo_proto::{Oid, OutcomeQuery, Tid, TxnId, TxnMeta};
+
+    use super::*;
+    use crate::storage::{Commit, Record};
+
+    #[test]
+    fn small_commits_wait_for_one_large_one_at_most() {
+        let mut queue = CommitQueue::default();
+        for number in 1..=3 {
+            push(&mut queue, number, LARGE_OBJECTS + 1);
+        }
+        assert_eq!(numbers(queue.take_group(9, u64::MAX)), [1]);
+        push(&mut queue, 4, 1);
+        push(&mut queue, 5, 1);
+        assert_eq!(numbers(queue.take_group(9, u64::MAX)), [4, 5]);
+        push(&mut queue, 6, 1);
+        assert_eq!(numbers(queue.take_group(9, u64::MAX)), [2], "nor do large ones starve");
+        assert_eq!(numbers(queue.take_group(9, u64::MAX)), [6]);
+        assert_eq!(numbers(queue.take_group(9, u64::MAX)), [3]);
+        assert!(queue.is_idle());
+    }
+
+    #[test]
+    fn a_question_passes_no_commit_that_came_before_it() {
+        let mut queue = CommitQueue::default();
+        push(&mut queue, 1, LARGE_OBJECTS + 1);
+        push(&mut queue, 2, 1);
+        push(&mut queue, 3, 1);
+        ask(&mut queue, 4);
+        push(&mut queue, 5, LARGE_OBJECTS + 1);
+        push(&mut queue, 6, 1);
+        assert_eq!(numbers(queue.take_group(1, u64::MAX)), [2]);
+        assert_eq!(numbers(queue.take_group(1, u64::MAX)), [1]);
+        assert_eq!(numbers(queue.take_group(1, u64::MAX)), [3]);
+        assert_eq!(numbers(queue.take_group(1, u64::MAX)), [4, 5]);
+        assert_eq!(numbers(queue.take_group(1, u64::MAX)), [6]);
+        ask(&mut queue, 7);
+        push(&mut queue, 8, 1);
+        assert_eq!(numbers(queue.take_group(9, u64::MAX)), [7, 8]);
+        assert!(queue.is_idle());
+    }
+
+    #[test]
+    fn a_group_has_its_bounds() {
+        let mut queue = CommitQueue::default();
+        for number in 1..=5 {
+            push(&mut queue, number, 1);
+        }
+        assert_eq!(numbers(queue.take_group(2, u64::MAX)), [1, 2]);
+        assert_eq!(numbers(queue.take_group(9, 150)), [3, 4], "100 bytes each");
+        assert_eq!(numbers(queue.take_group(9, 1)), [5]);
+    }
+
+    fn push(queue: &mut CommitQueue, number: u8, objects: usize) {
+        let operation = Operation::Commit(Commit {
+            id: TxnId::from_bytes([number; 16]),
+            snapshot: Tid::ZERO,
+            meta: TxnMeta::default(),
+            records: vec![Record::delete(Oid::ROOT, None); objects],
+            read_current: Vec::new(),
+            restore: None,
+        });
+        queue.push(operation, Waiter::Oids(0), 100);
+    }
+
+    fn ask(queue: &mut CommitQueue, number: u8) {
+        let id = TxnId::from_bytes([number; 16]);
+        let query = OutcomeQuery { id, snapshot: Tid::ZERO, epoch: 1 };
+        queue.push(Operation::Outcome(query), Waiter::Oids(0), 0);
+    }
+
+    fn numbers((operations, _): Taken) -> Vec<u8> {
+        let number = |operation: Operation| match operation {
+            Operation::Commit(commit) => commit.id.to_bytes()[0],
+            Operation::Outcome(query) => query.id.to_bytes()[0],
+            other => panic!("{other:?}"),
+        };
+        operations.into_iter().map(number).collect()
+    }
+}

@@ -13,10 +13,12 @@ use crate::hot::Hot;
 use crate::limits::Limits;
 use crate::load::LoadQueue;
 use crate::oids::OidPool;
+use crate::readings::Readings;
 use crate::recent::Recent;
 use crate::server::Server;
 use crate::spill::Spills;
 use crate::storage::Storage;
+use crate::votes::Votes;
 
 /// Names a database within its server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,6 +31,8 @@ pub(crate) struct Database {
     pub(crate) name: String,
     /// What holds the revisions.
     pub(crate) storage: Arc<dyn Storage>,
+    /// It takes no commits.
+    pub(crate) read_only: bool,
     /// The last tid that clients were told of; the storage itself may be further.
     pub(crate) published: Tid,
     /// What was published lately.
@@ -45,8 +49,12 @@ pub(crate) struct Database {
     pub(crate) catch_ups: CatchUps,
     /// Operations that wait for the commit stage.
     pub(crate) commits: CommitQueue,
+    /// Votes that hold object locks, or wait for them.
+    pub(crate) votes: Votes,
     /// Large transactions that are put into files.
     pub(crate) spills: Spills,
+    /// Reading that waits for the history stage.
+    pub(crate) readings: Readings,
     /// Names for new objects.
     pub(crate) oids: OidPool,
     /// Which chores are being done.
@@ -72,8 +80,10 @@ pub(crate) struct Stages {
     pub(crate) index: StageId,
     /// Preparing space, and closing; one thread.
     pub(crate) prepare: StageId,
-    /// Reading history for returning clients; one thread.
+    /// Reading what returning clients have missed; one thread.
     pub(crate) catch_up: StageId,
+    /// Reading history, what is undone, and what is in conflict; one thread.
+    pub(crate) history: StageId,
 }
 
 /// Gives a job to a stage that has room for it, by the account of whoever calls this.
@@ -103,8 +113,10 @@ pub(crate) struct Counters {
     pub(crate) commits: u64,
     /// Transactions aborted by their client, or lost with their session.
     pub(crate) aborts: u64,
-    /// Transactions refused for a conflict.
+    /// Transactions refused, or given back to be resolved, for a conflict.
     pub(crate) conflicts: u64,
+    /// Transactions whose conflicts were resolved by their client.
+    pub(crate) conflicts_resolved: u64,
     /// Groups that the commit stage made durable.
     pub(crate) groups: u64,
 }
@@ -122,6 +134,7 @@ impl Database {
         Self {
             name,
             storage,
+            read_only: false,
             published,
             recent: Recent::new(published, limits.remembered_oids),
             hot: Hot::new(limits.hot_bytes, seed),
@@ -130,7 +143,9 @@ impl Database {
             loads: LoadQueue::default(),
             catch_ups: CatchUps::default(),
             commits: CommitQueue::default(),
+            votes: Votes::default(),
             spills: Spills::default(),
+            readings: Readings::default(),
             oids: OidPool::default(),
             chores: ChoreStates::default(),
             trouble: None,

@@ -75,7 +75,12 @@ impl Server {
                 format!("no storage {:?} here; there is {}", hello.storage(), names.join(", "));
             return refusal(RefusalReason::UnknownStorage, text);
         };
-        let here = self.databases.at(id).storage.identity();
+        let database = self.databases.at(id);
+        if database.read_only && !hello.read_only {
+            let text = format!("the storage {:?} is read-only", hello.storage());
+            return refusal(RefusalReason::ReadOnly, text);
+        }
+        let here = database.storage.identity();
         match hello.known {
             Some(known) if known.uuid != here.uuid => {
                 let text = format!("this is database {here}, the client knows {known}");
@@ -118,6 +123,7 @@ impl Server {
             calls_in_flight: 0,
             lane: Lane::default(),
             transactions: BTreeMap::new(),
+            votes: BTreeMap::new(),
             buffered: 0,
             buffered_told: Told::default(),
         };
@@ -155,21 +161,26 @@ impl Server {
         self.holds_nothing(cx, conn);
     }
 
-    /// Forgets a session: its transactions, its loads, and its place in the audience.
-    pub(crate) fn end_session(&mut self, cx: &Context<Self>, conn: ConnId, reason: &str) {
+    /// Forgets a session: its transactions, its loads, and its place in the audience. Votes that
+    /// have not come to their finish are aborted, and their locks let go of.
+    pub(crate) fn end_session(&mut self, cx: &mut Context<Self>, conn: ConnId, reason: &str) {
         let Some(session) = self.sessions.remove(&conn) else { return };
-        let database = self.databases.at_mut(session.database);
+        let Session { database: id, peer, label, calls, commits, transactions, votes, .. } =
+            session;
+        let database = self.databases.at_mut(id);
         database.audience.remove(&conn);
-        database.open_transactions -= session.transactions.len();
-        database.counters.aborts += session.transactions.len() as u64;
-        self.buffered_bytes -=
-            session.transactions.values().map(OpenTransaction::memory).sum::<u64>();
-        let Session { peer, label, calls, commits, .. } = session;
+        database.open_transactions -= transactions.len();
+        database.counters.aborts += (transactions.len() + votes.len()) as u64;
+        self.buffered_bytes -= transactions.values().map(OpenTransaction::memory).sum::<u64>();
         let seconds = (cx.now() - session.since).as_secs();
         let storage = &database.name;
         tracing::info!(
             %conn, peer, label, storage, reason, seconds, calls, commits, "session down"
         );
+        let kept = transactions.into_values().filter_map(|mut txn| txn.take_lock());
+        for lock in votes.into_values().chain(kept) {
+            self.release(cx, id, lock);
+        }
     }
 }
 

@@ -34,13 +34,18 @@ mod complaints;
 mod connection;
 mod database;
 mod handshake;
+#[cfg(feature = "sim")]
+mod held;
 mod hot;
 mod lane;
 mod limits;
 mod load;
+mod locks;
 mod memory;
 mod oids;
 mod outgoing;
+mod publication;
+mod readings;
 mod recent;
 #[cfg_attr(not(feature = "sim"), expect(unreachable_pub, reason = "public to simulations only"))]
 mod rules;
@@ -51,9 +56,12 @@ mod status;
 mod stop;
 pub mod storage;
 mod transaction;
+mod votes;
 mod writes;
 
 pub use builder::{RunningServer, ServerBuilder, StartError, Stopper};
+#[cfg(feature = "sim")]
+pub use held::Held;
 pub use limits::Limits;
 #[cfg(feature = "sim")]
 pub use rules::Rules;

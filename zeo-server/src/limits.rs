@@ -16,6 +16,13 @@ pub struct Limits {
     pub calls_in_flight: usize,
     /// Transactions that one session may have open; one more breaks the protocol. 1,024.
     pub open_transactions: usize,
+    /// Votes that may wait for object locks, per storage; one more is told `Busy`. 1,024.
+    pub waiting_votes: usize,
+    /// How long a vote may wait for its object locks; then it is told who holds them. 30 s.
+    pub lock_wait: Duration,
+    /// How long a voted transaction may hold its object locks until its finish arrives; then it is
+    /// aborted, and its client disconnected. 30 s.
+    pub lock_hold: Duration,
     /// Bytes of one transaction; beyond it the vote answers `TransactionTooLarge`. 1 GiB.
     pub transaction_bytes: u64,
     /// Bytes of data of one transaction that wait in memory for its vote; beyond it they are put
@@ -60,6 +67,7 @@ impl Limits {
             ("handshakes", self.handshakes),
             ("calls_in_flight", self.calls_in_flight),
             ("open_transactions", self.open_transactions),
+            ("waiting_votes", self.waiting_votes),
             ("transaction_objects", self.transaction_objects),
             ("group_operations", self.group_operations),
             ("load_threads", self.load_threads),
@@ -86,7 +94,13 @@ impl Limits {
                 self.load_threads
             ));
         }
-        self.handshake.is_zero().then(|| "handshake is 0 s".to_owned())
+        let times = [
+            ("handshake", self.handshake),
+            ("lock_wait", self.lock_wait),
+            ("lock_hold", self.lock_hold),
+        ];
+        let zero = times.into_iter().find(|(_, time)| time.is_zero());
+        zero.map(|(name, _)| format!("{name} is 0 s"))
     }
 }
 
@@ -98,6 +112,9 @@ impl Default for Limits {
             handshake: Duration::from_secs(10),
             calls_in_flight: 256,
             open_transactions: 1_024,
+            waiting_votes: 1_024,
+            lock_wait: Duration::from_secs(30),
+            lock_hold: Duration::from_secs(30),
             transaction_bytes: 1 << 30,
             spill_bytes: 16 << 20,
             transaction_objects: 1 << 20,

@@ -3,6 +3,7 @@
 use zeo_proto::Oid;
 
 /// Which ordering rules hold. All of them, always; only a simulation makes others.
+#[expect(clippy::struct_excessive_bools, reason = "each rule is left out alone")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rules {
     /// A loaded revision is ended at the first commit that its load did not see.
@@ -11,6 +12,8 @@ pub struct Rules {
     pub invalidate: bool,
     /// They hear of every object of it.
     pub whole: bool,
+    /// They hear of it in the turn in which it is published, and its writer answered.
+    pub unsplit: bool,
 }
 
 impl Rules {
@@ -22,6 +25,6 @@ impl Rules {
 
 impl Default for Rules {
     fn default() -> Self {
-        Self { seal: true, invalidate: true, whole: true }
+        Self { seal: true, invalidate: true, whole: true, unsplit: true }
     }
 }

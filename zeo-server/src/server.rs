@@ -17,6 +17,7 @@ use crate::outgoing::send;
 use crate::rules::Rules;
 use crate::session::{Caller, Session};
 use crate::stop::Phase;
+use crate::votes::VoteMode;
 
 /// A storage server: sessions, databases, and what goes on between them.
 ///
@@ -91,8 +92,10 @@ impl Server {
                 self.read_current(cx, conn, number, (oid, tid));
             }
             ClientMessage::Delete(number, oid, tid) => self.delete(cx, conn, number, (oid, tid)),
-            ClientMessage::TpcAbort(number) => self.tpc_abort(conn, number),
+            ClientMessage::TpcAbort(number) => self.tpc_abort(cx, conn, number),
             ClientMessage::Goodbye(reason) => self.goodbye(cx, conn, &reason),
+            ClientMessage::Undo(number, tid) => self.undo(cx, conn, number, tid),
+            ClientMessage::Restore(number, tid) => self.restore(cx, conn, number, tid),
         }
         self.buffered(cx, conn, buffered);
     }
@@ -107,9 +110,17 @@ impl Server {
             Call::LastTid => self.last_tid(cx, caller),
             Call::InvalidationsSince(tid) => self.invalidations_since(cx, caller, tid),
             Call::Outcome(query) => self.outcome(cx, caller, query),
-            Call::TpcVote(number, finish) => self.tpc_vote(cx, caller, number, finish),
-            Call::TpcFinish(_) => self.fail(cx, caller, Failure::Unsupported),
+            Call::TpcVote(number, then_finish) => {
+                self.tpc_vote(cx, caller, number, VoteMode { then_finish, resolving: false });
+            }
+            Call::TpcVoteResolving(number, then_finish) => {
+                self.tpc_vote(cx, caller, number, VoteMode { then_finish, resolving: true });
+            }
+            Call::TpcFinish(number) => self.tpc_finish(cx, caller, number),
             Call::Status => self.status(cx, caller),
+            Call::History(..) | Call::Transactions(..) | Call::Objects(..) | Call::Size => {
+                self.fail(cx, caller, Failure::Unsupported)
+            }
         }
     }
 

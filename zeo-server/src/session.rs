@@ -7,6 +7,7 @@ use zeo_reactor::{ConnId, Time};
 
 use crate::database::DatabaseId;
 use crate::lane::Lane;
+use crate::locks::LockId;
 use crate::memory::Told;
 use crate::transaction::OpenTransaction;
 
@@ -39,8 +40,10 @@ pub(crate) struct Session {
     pub(crate) calls_in_flight: usize,
     /// Loads on their way.
     pub(crate) lane: Lane,
-    /// Transactions between `tpc_begin` and `tpc_vote`.
+    /// Transactions between `tpc_begin` and `tpc_vote`, and those whose conflicts are being resolved.
     pub(crate) transactions: BTreeMap<TxnNumber, OpenTransaction>,
+    /// Transactions between `tpc_vote` and their finish, by the locks that they hold or wait for.
+    pub(crate) votes: BTreeMap<TxnNumber, LockId>,
     /// Bytes of memory that its transactions hold, until they are answered.
     pub(crate) buffered: u64,
     /// What the ledger knows of that.

@@ -13,9 +13,9 @@ use zeo_reactor::{ConnId, Context, JobPanicked};
 
 use crate::database::{DatabaseId, begin_job};
 use crate::server::Server;
-use crate::session::Caller;
 use crate::storage::{Record, Storage, StorageError};
 use crate::transaction::{OpenTransaction, SpillLoad};
+use crate::votes::Ballot;
 
 /// Names one transaction's turn in the spill stage; never used twice.
 pub(crate) type SpillKey = u64;
@@ -29,13 +29,21 @@ pub(crate) struct Spills {
     waiting: VecDeque<(SpillKey, ConnId, TxnNumber)>,
     is_running: bool,
     /// Those that were voted on meanwhile. Their session may be gone by now.
-    voted: BTreeMap<SpillKey, (Caller, OpenTransaction)>,
+    voted: BTreeMap<SpillKey, Ballot>,
 }
 
 impl Spills {
     /// No vote waits here.
     pub(crate) fn have_no_votes(&self) -> bool {
         self.voted.is_empty()
+    }
+
+    /// Takes back a vote that waits here and would not have finished at once.
+    pub(crate) fn take_vote(&mut self, conn: ConnId, number: TxnNumber) -> Option<Ballot> {
+        let is_it = |ballot: &Ballot| (ballot.caller.conn, ballot.number) == (conn, number);
+        let found = self.voted.iter().find(|(_, ballot)| is_it(ballot));
+        let key = found.filter(|(_, ballot)| !ballot.mode.then_finish).map(|(&key, _)| key);
+        self.voted.remove(&key?)
     }
 }
 
@@ -59,14 +67,8 @@ impl Server {
     }
 
     /// A vote on a transaction whose data is on its way into its file waits for that.
-    pub(crate) fn vote_after_spill(
-        &mut self,
-        id: DatabaseId,
-        key: SpillKey,
-        caller: Caller,
-        transaction: OpenTransaction,
-    ) {
-        self.databases.at_mut(id).spills.voted.insert(key, (caller, transaction));
+    pub(crate) fn vote_after_spill(&mut self, id: DatabaseId, key: SpillKey, ballot: Ballot) {
+        self.databases.at_mut(id).spills.voted.insert(key, ballot);
     }
 
     fn pump_spills(&mut self, cx: &mut Context<Self>, id: DatabaseId) {
@@ -108,8 +110,8 @@ impl Server {
             }
         }
         self.buffered_bytes = buffered;
-        if let Some((caller, transaction)) = self.databases.at_mut(id).spills.voted.remove(&key) {
-            self.voted_after_spill(cx, id, caller, transaction);
+        if let Some(ballot) = self.databases.at_mut(id).spills.voted.remove(&key) {
+            self.vote_complete(cx, id, ballot);
         }
         self.buffered(cx, conn, before);
         self.spill_again(cx, id, conn, number);
@@ -149,7 +151,7 @@ impl Server {
         let voted = self.databases.at_mut(id).spills.voted.get_mut(&key);
         let open = self.sessions.get_mut(&conn).and_then(|s| s.transactions.get_mut(&number));
         let open = open.filter(|transaction| transaction.spill_key() == Some(key));
-        voted.map(|(_, transaction)| transaction).or(open)
+        voted.map(|ballot| &mut ballot.transaction).or(open)
     }
 
     fn transaction_mut(&mut self, conn: ConnId, number: TxnNumber) -> Option<&mut OpenTransaction> {

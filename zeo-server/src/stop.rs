@@ -31,6 +31,13 @@ impl Server {
         }
         tracing::info!(sessions = self.sessions.len(), "stopping");
         self.phase = Phase::Committing;
+        // Who has been told that its vote holds gets some time to finish.
+        cx.call_later(self.limits.stop / 2, |server, cx| {
+            for id in server.databases.ids() {
+                server.abort_votes(cx, id);
+            }
+            server.advance_stop(cx);
+        });
         cx.call_later(self.limits.stop, |_, cx| {
             tracing::warn!("stopping without waiting any longer");
             cx.stop();
@@ -85,11 +92,14 @@ impl Server {
 }
 
 fn has_committed(database: &Database) -> bool {
-    database.spills.have_no_votes() && database.commits.is_idle() && database.chores.none_runs()
+    database.spills.have_no_votes()
+        && database.votes.is_idle()
+        && database.commits.is_idle()
+        && database.chores.none_runs()
 }
 
 fn is_unused(database: &Database) -> bool {
-    database.loads.is_idle() && database.catch_ups.is_idle()
+    database.loads.is_idle() && database.catch_ups.is_idle() && database.readings.is_idle()
 }
 
 #[cfg(test)]

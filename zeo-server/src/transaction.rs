@@ -1,10 +1,13 @@
 //! A transaction while it gathers, and what of it is in memory.
 
+use std::collections::BTreeMap;
+
 use zeo_proto::{Begin, Failure, Oid, Tid, TxnMeta};
 
 use crate::limits::Limits;
+use crate::locks::{LockId, Wants};
 use crate::spill::SpillKey;
-use crate::storage::{Commit, Record, SpillFile};
+use crate::storage::{Check, Commit, Record, SpillFile};
 use crate::writes::{MANY, Writes};
 
 /// A transaction between `tpc_begin` and the commit stage.
@@ -17,6 +20,14 @@ pub(crate) struct OpenTransaction {
     records: Vec<Record>,
     /// What it read and depends on.
     read_current: Vec<(Oid, Tid)>,
+    /// The transactions that it undoes.
+    undoes: Vec<Tid>,
+    /// It is a copy, and gets this tid.
+    restore: Option<Tid>,
+    /// The object locks that it holds, while its client resolves its conflicts.
+    lock: Option<LockId>,
+    /// How often it has been voted on and had conflicts.
+    rounds: u32,
     /// Bytes that it has been sent.
     bytes: u64,
     /// Bytes that it holds in memory.
@@ -50,6 +61,10 @@ impl OpenTransaction {
             spilled: Vec::new(),
             records: Vec::new(),
             read_current: Vec::new(),
+            undoes: Vec::new(),
+            restore: None,
+            lock: None,
+            rounds: 0,
             bytes: 0,
             memory: 0,
             spillable: 0,
@@ -107,13 +122,35 @@ impl OpenTransaction {
         size_of::<(Oid, Tid)>() as u64
     }
 
+    /// Adds a transaction that it undoes; returns the bytes that it takes.
+    pub(crate) fn undo(&mut self, tid: Tid) -> u64 {
+        self.undoes.push(tid);
+        size_of::<Tid>() as u64
+    }
+
+    /// It gets this tid, and nothing of it is checked.
+    pub(crate) fn restore(&mut self, tid: Tid) -> u64 {
+        self.restore = Some(tid);
+        0
+    }
+
+    /// Whether it is a copy of a transaction from elsewhere.
+    pub(crate) fn is_restored(&self) -> bool {
+        self.restore.is_some()
+    }
+
+    /// The transactions that it undoes.
+    pub(crate) fn undoes(&self) -> &[Tid] {
+        &self.undoes
+    }
+
     /// Counts more bytes, here and among those of all transactions. One that outgrew a bound keeps
     /// nothing more; its vote says why.
     pub(crate) fn grow(&mut self, bytes: u64, buffered: &mut u64, limits: &Limits) {
         self.bytes += bytes;
         self.memory += bytes;
         *buffered += bytes;
-        let objects = self.spilled.len() + self.records.len() + self.read_current.len();
+        let objects = self.objects() + self.undoes.len();
         if self.bytes > limits.transaction_bytes || objects > limits.transaction_objects {
             self.fail(Failure::TransactionTooLarge(limits.transaction_bytes), buffered);
         } else if *buffered > limits.buffered_bytes {
@@ -126,8 +163,50 @@ impl OpenTransaction {
         self.failed.get_or_insert(failure);
         self.begin.meta = TxnMeta::default();
         (self.spilled, self.records, self.read_current) = Default::default();
+        self.undoes = Vec::new();
         *buffered -= core::mem::take(&mut self.memory);
         self.spillable = 0;
+    }
+
+    /// How many objects it writes or depends on; one that comes twice counts twice.
+    fn objects(&self) -> usize {
+        self.spilled.len() + self.records.len() + self.read_current.len()
+    }
+
+    /// The objects that it locks while it is voted on.
+    pub(crate) fn wants(&self) -> Wants {
+        let writes = self.spilled.iter().chain(&self.records).map(|record| record.oid);
+        let reads = self.read_current.iter().map(|&(oid, _)| oid);
+        Wants::new(writes, reads, self.objects())
+    }
+
+    /// What has to be known of it to tell whether it conflicts.
+    pub(crate) fn check(&self) -> Check {
+        let records = self.spilled.iter().chain(&self.records);
+        // Of two records of one object, the later counts.
+        let writes: BTreeMap<Oid, Option<Tid>> =
+            records.map(|record| (record.oid, record.serial)).collect();
+        Check {
+            snapshot: self.snapshot(),
+            writes: writes.into_iter().collect(),
+            read_current: self.read_current.clone(),
+        }
+    }
+
+    /// It had conflicts, and keeps its locks until it is voted on again.
+    pub(crate) fn keep_lock(&mut self, lock: LockId) {
+        self.lock = Some(lock);
+        self.rounds += 1;
+    }
+
+    /// Takes its object locks away, which are let go of or used for its next vote.
+    pub(crate) fn take_lock(&mut self) -> Option<LockId> {
+        self.lock.take()
+    }
+
+    /// How often it has been voted on and had conflicts.
+    pub(crate) fn rounds(&self) -> u32 {
+        self.rounds
     }
 
     /// Whether so much of it is in memory that it should be put into a file.
@@ -178,9 +257,10 @@ impl OpenTransaction {
 
     /// Ready for the commit stage.
     pub(crate) fn into_commit(self) -> Commit {
-        let Self { begin, spilled: mut records, records: last, read_current, .. } = self;
+        let Self { begin, spilled: mut records, records: last, read_current, restore, .. } = self;
         records.extend(last);
-        Commit { id: begin.id, snapshot: begin.snapshot, meta: begin.meta, records, read_current }
+        let Begin { id, snapshot, meta } = begin;
+        Commit { id, snapshot, meta, records, read_current, restore }
     }
 }
 

@@ -36,6 +36,13 @@ impl Ask {
     }
 }
 
+#[cfg(feature = "sim")]
+impl Asks {
+    pub(super) fn len(&self) -> usize {
+        self.asks.len()
+    }
+}
+
 impl State {
     pub(crate) fn ping(&mut self, cx: &mut Cx, sender: DeferredSender<Result<(), CallError>>) {
         self.ask(cx, sender, Ask::Ping);

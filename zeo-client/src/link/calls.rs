@@ -66,6 +66,13 @@ struct Pinged {
     left: usize,
 }
 
+#[cfg(feature = "sim")]
+impl Calls {
+    pub(super) fn len(&self) -> usize {
+        self.asked.len()
+    }
+}
+
 impl State {
     /// Sends a call. Without a connection nothing happens: what is to be asked is in a table.
     pub(super) fn call(&mut self, cx: &mut Cx, asked: Asked, call: Call) -> CallId {

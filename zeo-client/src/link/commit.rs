@@ -166,6 +166,13 @@ impl Commits {
     }
 }
 
+#[cfg(feature = "sim")]
+impl Commits {
+    pub(super) fn len(&self) -> usize {
+        self.table.len()
+    }
+}
+
 impl State {
     pub(crate) fn commit(&mut self, cx: &mut Cx, request: CommitRequest, sender: CommitSender) {
         if let Some(refusal) = self.commit_refusal(&request) {
@@ -220,6 +227,7 @@ impl State {
             let Some(commit) = self.commits.get_mut(number) else { return true };
             let Some(step) = commit.request.steps.get(next).cloned() else {
                 commit.progress = Progress::Voted(self.shared.identity().epoch);
+                self.voted(number);
                 self.call(cx, Asked::Vote(number), Call::TpcVote(txn, true));
                 return true;
             };
@@ -274,6 +282,15 @@ impl State {
         self.shared.advance(tid);
         self.announce_own(tid, &commit);
         commit.answer(cx, Ok(tid));
+    }
+
+    /// With a rule left out, the cache believes that what was voted on is committed.
+    fn voted(&mut self, number: u64) {
+        let early = self.commits.get_mut(number).filter(|_| !self.rules.cache_finished);
+        let steps = early.map(|commit| commit.request.steps.clone()).unwrap_or_default();
+        for step in &steps {
+            self.wrote(step, self.shared.last_tid().next());
+        }
     }
 
     fn wrote(&mut self, step: &Step, tid: Tid) {
@@ -347,7 +364,11 @@ impl State {
     /// A connection was verified: asks about what is in doubt, and sends the rest.
     pub(super) fn resend_commits(&mut self, cx: &mut Cx) {
         for number in self.commits.in_doubt() {
-            self.resolve(cx, number);
+            if self.rules.ask {
+                self.resolve(cx, number);
+            } else {
+                self.was_not_committed(cx, number);
+            }
         }
         self.end_commits(cx, &NotCommitted::Lost.into(), |commit| {
             commit.progress == Progress::Waiting && commit.is_hopeless()
@@ -391,7 +412,12 @@ fn refused(failure: &Failure) -> Option<CommitError> {
         | Failure::StorageFailed(_)
         | Failure::Damaged(_)
         | Failure::Unsupported
-        | Failure::Stopping => NotCommitted::Refused(call_error(failure).to_string()),
+        | Failure::Stopping
+        | Failure::UndoRefused(_)
+        | Failure::NoSuchTid(_)
+        | Failure::Locked(..)
+        | Failure::QuotaExceeded(_)
+        | Failure::TidOutOfOrder(_) => NotCommitted::Refused(call_error(failure).to_string()),
     };
     Some(why.into())
 }

@@ -73,18 +73,28 @@ impl State {
         }
         let Some((tid, change)) = self.pages.take() else { return };
         match &mut self.phase {
-            Phase::Verifying(_, verification) => verification.queue(tid, change),
-            Phase::Ready(_) => self.apply(tid, change),
+            Phase::Verifying(_, verification) if self.rules.queue => {
+                verification.queue(tid, change);
+            }
+            Phase::Verifying(..) | Phase::Ready(_) => self.apply(cx, tid, change),
             Phase::Disconnected | Phase::Greeting(_) | Phase::Ended => {}
         }
     }
 
     /// Applies a transaction: the cache, then `last_tid`, then those who want to hear of it. What
     /// is not newer than `last_tid` has been applied.
-    pub(super) fn apply(&mut self, tid: Tid, change: Change) {
+    pub(super) fn apply(&mut self, cx: &mut Cx, tid: Tid, change: Change) {
         if tid <= self.shared.last_tid() {
             return;
         }
+        if !self.rules.apply_first {
+            self.shared.advance(tid);
+            return cx.call_soon(move |state, _| state.apply_now(tid, change));
+        }
+        self.apply_now(tid, change);
+    }
+
+    fn apply_now(&mut self, tid: Tid, change: Change) {
         match &change {
             Change::Objects(oids) => oids.iter().for_each(|oid| self.apply_one(*oid, tid)),
             Change::Everything => {

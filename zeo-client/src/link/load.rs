@@ -95,6 +95,13 @@ impl Loads {
 
 type LoadWaiter = Waiter<Result<Revision, LoadError>>;
 
+#[cfg(feature = "sim")]
+impl Loads {
+    pub(super) fn len(&self) -> usize {
+        self.loads.len()
+    }
+}
+
 impl State {
     /// Loads an object for a caller, whose snapshot may be of a history that was replaced since.
     pub(crate) fn load(&mut self, cx: &mut Cx, key: Key, generation: u64, sender: LoadSender) {
@@ -139,6 +146,7 @@ impl State {
     /// Puts a revision into the cache, in the order of the wire.
     fn learn(&mut self, key: Key, validity: Validity, data: Bytes) -> Revision {
         let load = self.loads.loads.get(&key);
+        let load = load.filter(|_| self.rules.guard);
         let end = load.map_or(validity.end, |load| load.seal(validity));
         let revision = Revision { data, tid: validity.serial, end };
         self.cache.insert(key.0, revision.clone());

@@ -58,6 +58,13 @@ impl Page {
     }
 }
 
+#[cfg(feature = "sim")]
+impl Batches {
+    pub(super) fn len(&self) -> usize {
+        self.batches.len()
+    }
+}
+
 impl State {
     pub(crate) fn load_many(
         &mut self,

@@ -14,6 +14,8 @@ mod ask;
 mod calls;
 mod commit;
 mod connection;
+#[cfg(feature = "sim")]
+mod held;
 mod invalidation;
 mod load;
 mod load_many;
@@ -32,12 +34,16 @@ use zeo_reactor::{ConnId, Context, DeferredSender, TimerId};
 
 use crate::cache::CacheWriter;
 use crate::error::CallError;
+use crate::options::Options;
+use crate::rules::Rules;
 use crate::shared::Shared;
 
 use self::ask::Asks;
 use self::calls::{Asked, Calls};
 use self::commit::Commits;
 pub(crate) use self::commit::{CommitRequest, Step};
+#[cfg(feature = "sim")]
+pub use self::held::Held;
 use self::invalidation::Pages;
 use self::load::Loads;
 pub(crate) use self::load_many::BatchRequest;
@@ -54,6 +60,7 @@ pub struct State {
     shared: Arc<Shared>,
     cache: CacheWriter,
     call_timeout: Option<Duration>,
+    rules: Rules,
     phase: Phase,
     connecting: Connecting,
     calls: Calls,
@@ -88,12 +95,13 @@ impl State {
         shared: Arc<Shared>,
         cache: CacheWriter,
         server: Server,
-        call_timeout: Option<Duration>,
+        options: &Options,
     ) -> Self {
         Self {
             shared,
             cache,
-            call_timeout,
+            call_timeout: options.call_timeout,
+            rules: options.rules,
             phase: Phase::Disconnected,
             connecting: Connecting::new(server),
             calls: Calls::default(),
@@ -279,7 +287,14 @@ fn call_error(failure: &Failure) -> CallError {
         | Failure::Fenced
         | Failure::TransactionTooLarge(_)
         | Failure::NoSuchTransaction
-        | Failure::Stopping => CallError::Failed(format!("the server answered {failure:?}")),
+        | Failure::Stopping
+        | Failure::UndoRefused(_)
+        | Failure::NoSuchTid(_)
+        | Failure::Locked(..)
+        | Failure::QuotaExceeded(_)
+        | Failure::TidOutOfOrder(_) => {
+            CallError::Failed(format!("the server answered {failure:?}"))
+        }
     }
 }
 

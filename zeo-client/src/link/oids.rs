@@ -19,6 +19,13 @@ pub(super) struct OidRequests {
     fetching: bool,
 }
 
+#[cfg(feature = "sim")]
+impl OidRequests {
+    pub(super) fn len(&self) -> usize {
+        self.waiters.len()
+    }
+}
+
 impl State {
     pub(crate) fn new_oid(&mut self, cx: &mut Cx, sender: DeferredSender<Result<Oid, CallError>>) {
         let full = self.oids.waiters.len() >= WAITERS_MAX;

@@ -61,7 +61,7 @@ impl State {
     }
 
     /// It had not, and never will under that name.
-    fn was_not_committed(&mut self, cx: &mut Cx, number: u64) {
+    pub(super) fn was_not_committed(&mut self, cx: &mut Cx, number: u64) {
         let generation = self.shared.generation();
         let Some(commit) = self.commits.get_mut(number) else { return };
         commit.id = txn_id(cx);

@@ -130,8 +130,9 @@ impl State {
     fn verified(&mut self, cx: &mut Cx) {
         let Phase::Verifying(conn, verification) = &mut self.phase else { return };
         let (conn, queued) = (*conn, std::mem::take(&mut verification.queued));
-        for (tid, change) in queued {
-            self.apply(tid, change);
+        let kept = if self.rules.keep { queued } else { Vec::new() };
+        for (tid, change) in kept {
+            self.apply(cx, tid, change);
         }
         self.ready(cx, conn);
     }

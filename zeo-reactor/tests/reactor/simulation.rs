@@ -1,10 +1,14 @@
 //! The simulated world itself: it is deterministic, and its faults are what they say.
 
-use std::{io, time::Duration};
+use std::{
+    io,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use zeo_reactor::{
-    Address, ConnId, LostReason, Reactor,
-    sim::{LinkConfig, Turns, World},
+    Address, ConnId, LostReason, Reactor, StageConfig,
+    sim::{LinkConfig, Turns, World, WorldHeld},
 };
 
 use crate::kit::{Log, Recorder, Seen};
@@ -76,6 +80,49 @@ fn a_half_open_connection_is_noticed_by_who_sends() {
     pair.write_from_client(b"anybody there?");
     assert!(pair.idle());
     assert!(is_reset(&pair.client.shared().lost("client")));
+}
+
+#[test]
+fn what_was_sent_on_a_stranded_connection_arrives_late() {
+    let mut pair = Pair::new(11);
+    let (late, before) = (Duration::from_secs(7), pair.world.now());
+    pair.write_from_client(b"last words");
+    assert_eq!(pair.world.strand("client", "server", late), 1);
+    pair.until(|pair| pair.server.shared().data_len("server") == 10);
+    assert!(is_reset(&pair.client.shared().lost("client")));
+    assert!(pair.world.now() >= before + late);
+}
+
+#[test]
+fn whoever_looks_sees_connections_bytes_and_jobs() {
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let mut pair = Pair::new(12);
+    let into = Arc::clone(&seen);
+    pair.world.observe(move |_, sight| into.lock().unwrap().push(sight.to_string()));
+    pair.write_from_client(b"x");
+    pair.server.with(|_, cx| {
+        let stage = cx.start_stage(StageConfig { name: "sums", threads: 1, bound: 1 }).unwrap();
+        cx.defer_to_stage(stage, || 1 + 1, |_, _, _| ()).unwrap();
+    });
+    assert!(pair.idle());
+    pair.world.reset("client", "server");
+    let seen = seen.lock().unwrap();
+    for line in ["client → server: 1 bytes", "server: sums works", "server: sums is done"] {
+        assert!(seen.iter().any(|seen| seen == line), "{line} in {seen:?}");
+    }
+    assert!(seen.last().unwrap().contains("breaks"));
+}
+
+#[test]
+fn when_all_is_over_a_world_is_empty() {
+    let mut pair = Pair::new(13);
+    assert_eq!((pair.client.held().connections, pair.world.held().sockets), (1, 2));
+    pair.client.with(|_, cx| cx.stop());
+    assert!(pair.idle());
+    assert_eq!((pair.server.held().connections, pair.world.held().sockets), (0, 0));
+    let Pair { world, server, client, .. } = pair;
+    drop((server, client));
+    assert_eq!(world.held(), WorldHeld::default());
 }
 
 #[test]

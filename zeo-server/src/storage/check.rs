@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use zeo_proto::{Conflict, Oid, Tid};
+use zeo_proto::{Conflict, MAX_BATCH, Oid, Tid};
 
-use super::{Commit, Record, Refused};
+use super::{Check, Commit, Record, Refused};
 
 /// What a commit writes, by object, each with the serial that is current before it. Of two records
 /// for one object, the later counts.
@@ -19,24 +19,46 @@ pub(super) fn writes<E>(
     mut current: impl FnMut(Oid) -> Result<Tid, E>,
 ) -> Result<Result<Writes<'_>, Conflict>, E> {
     let mut writes = Vec::with_capacity(commit.records.len());
+    let is_checked = commit.restore.is_none();
     for record in latest_records(&commit.records) {
         let committed = current(record.oid)?;
-        let (stale, read) = match record.serial {
-            Some(read) => (committed != read, read),
-            None => (committed > commit.snapshot, commit.snapshot),
-        };
-        if stale {
-            return Ok(Err(Conflict { oid: record.oid, committed, read }));
+        let conflict = conflict(record.oid, record.serial, committed, commit.snapshot);
+        if let Some(conflict) = conflict.filter(|_| is_checked) {
+            return Ok(Err(conflict));
         }
         writes.push((record, committed));
     }
-    for &(oid, read) in &commit.read_current {
-        let committed = current(oid)?;
-        if committed != read {
-            return Ok(Err(Conflict { oid, committed, read }));
+    for &(oid, read) in commit.read_current.iter().filter(|_| is_checked) {
+        if let Some(conflict) = conflict(oid, Some(read), current(oid)?, commit.snapshot) {
+            return Ok(Err(conflict));
         }
     }
     Ok(Ok(writes))
+}
+
+/// All conflicts of a transaction that is voted on, in the order of what it writes and then reads;
+/// at most [`MAX_BATCH`].
+pub(super) fn conflicts<E>(
+    check: &Check,
+    mut current: impl FnMut(Oid) -> Result<Tid, E>,
+) -> Result<Vec<Conflict>, E> {
+    let reads = check.read_current.iter().map(|&(oid, read)| (oid, Some(read)));
+    let mut conflicts = Vec::new();
+    for (oid, serial) in check.writes.iter().copied().chain(reads) {
+        conflicts.extend(conflict(oid, serial, current(oid)?, check.snapshot));
+        if conflicts.len() == MAX_BATCH {
+            break;
+        }
+    }
+    Ok(conflicts)
+}
+
+fn conflict(oid: Oid, serial: Option<Tid>, committed: Tid, snapshot: Tid) -> Option<Conflict> {
+    let (stale, read) = match serial {
+        Some(read) => (committed != read, read),
+        None => (committed > snapshot, snapshot),
+    };
+    stale.then_some(Conflict { oid, committed, read })
 }
 
 fn latest_records(records: &[Record]) -> impl Iterator<Item = &Record> {
@@ -45,8 +67,19 @@ fn latest_records(records: &[Record]) -> impl Iterator<Item = &Record> {
     by_oid.into_values()
 }
 
+/// The tid that a commit after `last` gets: the one it is restored with, or the next.
+pub(super) fn tid_of(commit: &Commit, last: Tid, unix_micros: u64) -> Result<Tid, Refused> {
+    let Some(tid) = commit.restore else { return next_tid(last, unix_micros) };
+    // Later commits must be newer still: one from a far future would leave them no tids.
+    let newest = Tid::ZERO.next_at(unix_micros.saturating_add(RESTORED_AHEAD_MICROS));
+    if tid <= last || tid > newest {
+        return Err(Refused::OutOfOrder(last));
+    }
+    Ok(tid)
+}
+
 /// The tid of the commit after `last`; refused when time has come to its end.
-pub(super) fn next_tid(last: Tid, unix_micros: u64) -> Result<Tid, Refused> {
+fn next_tid(last: Tid, unix_micros: u64) -> Result<Tid, Refused> {
     let tid = last.next_at(unix_micros);
     if tid == Tid::MAX {
         return Err(Refused::Failed("there is no transaction id left".to_owned()));
@@ -59,3 +92,6 @@ pub(super) fn oids_after(first: Oid, count: u32) -> Result<Oid, Refused> {
     let end = first.number().checked_add(u64::from(count));
     end.map(Oid::new).ok_or_else(|| Refused::Failed("there is no object name left".to_owned()))
 }
+
+/// How far a restored transaction may be ahead of the clock: a day. Clocks differ.
+const RESTORED_AHEAD_MICROS: u64 = 24 * 3_600 * 1_000_000;

@@ -14,8 +14,8 @@ use super::testing::{
     query, revision, sorted, tiny, update,
 };
 use super::{
-    Applied, Changes, Commit, Found, JournalStorage, MemoryStorage, OpenOptions, Operation, Record,
-    Refused, SpillFile, Storage,
+    Applied, Changes, Check, Commit, Found, JournalStorage, MemoryStorage, OpenOptions, Operation,
+    Record, Refused, SpillFile, Storage,
 };
 
 /// A kind of storage, and how to get at it again after closing it.
@@ -55,6 +55,10 @@ contract! {
     a_stale_serial_is_a_conflict
     a_store_without_serial_is_checked_against_the_snapshot
     a_dependency_that_changed_is_a_conflict
+    a_check_finds_every_conflict_and_writes_nothing
+    a_check_sees_what_was_committed_before_it_in_its_group
+    a_restored_transaction_has_its_tid_and_is_not_checked
+    a_restored_transaction_is_newer_than_the_last_and_not_of_the_future
     r32_a_deleted_object_is_deleted_and_not_absent
     the_later_of_two_records_counts
     a_refused_commit_leaves_nothing
@@ -137,6 +141,72 @@ fn a_dependency_that_changed_is_a_conflict(kind: &impl Kind) {
     let conflict = Conflict { oid: Oid::new(1), committed: second, read: first };
     assert_eq!(apply(&storage, depending(4, first)), Err(Refused::Conflict(conflict)));
     assert_eq!(load(&storage, 4), Found::Absent);
+}
+
+fn a_check_finds_every_conflict_and_writes_nothing(kind: &impl Kind) {
+    let storage = kind.open();
+    let first = committed(&storage, commit(1, [new(1, "a"), new(2, "b"), new(3, "c")]));
+    let second = committed(&storage, commit(2, [update(1, first, "d"), delete(3, first)]));
+    let check = Check {
+        snapshot: first,
+        writes: vec![(Oid::new(1), Some(first)), (Oid::new(2), Some(first)), (Oid::new(4), None)],
+        read_current: vec![(Oid::new(3), first), (Oid::new(2), first)],
+    };
+    let conflict = |oid| Conflict { oid: Oid::new(oid), committed: second, read: first };
+    let found = storage.apply(vec![Operation::Check(check)], NOW);
+    assert_eq!(found, [Ok(Applied::Checked(vec![conflict(1), conflict(3)]))]);
+    let blind = Check { snapshot: first, writes: vec![(Oid::new(1), None)], ..Check::default() };
+    let found = storage.apply(vec![Operation::Check(blind)], NOW);
+    assert_eq!(found, [Ok(Applied::Checked(vec![conflict(1)]))]);
+    assert_eq!(storage.last_tid(), second);
+}
+
+fn a_check_sees_what_was_committed_before_it_in_its_group(kind: &impl Kind) {
+    let storage = kind.open();
+    let first = committed(&storage, commit(1, [new(1, "a")]));
+    let check = |serial| {
+        let writes = vec![(Oid::new(1), Some(serial))];
+        Operation::Check(Check { writes, ..Check::default() })
+    };
+    let group =
+        vec![check(first), Operation::Commit(commit(2, [update(1, first, "b")])), check(first)];
+    let answers = storage.apply(group, NOW);
+    let second = storage.last_tid();
+    let conflict = Conflict { oid: Oid::new(1), committed: second, read: first };
+    assert_eq!(answers[0], Ok(Applied::Checked(vec![])));
+    assert_eq!(answers[2], Ok(Applied::Checked(vec![conflict])));
+}
+
+fn a_restored_transaction_has_its_tid_and_is_not_checked(kind: &impl Kind) {
+    let storage = kind.open();
+    let first = committed(&storage, commit(1, [new(1, "a")]));
+    let tid = Tid::new(first.number() + 1_000);
+    let stale = Oid::new(1);
+    let read_current = vec![(stale, Tid::new(1))];
+    let copy =
+        Commit { restore: Some(tid), read_current, ..commit(2, [new(1, "b"), delete(7, tid)]) };
+    assert_eq!(committed(&storage, copy), tid);
+    let check = |storage: &dyn Storage| {
+        assert_eq!(storage.last_tid(), tid);
+        assert_eq!(load(storage, 1), revision(tid, None, "b"));
+        assert_eq!(outcome(storage, 2), Outcome::Committed(tid));
+    };
+    check(&storage);
+    let storage = kind.reopen(storage);
+    check(&storage);
+    assert!(committed(&storage, commit(3, [new(2, "c")])) > tid);
+}
+
+fn a_restored_transaction_is_newer_than_the_last_and_not_of_the_future(kind: &impl Kind) {
+    let storage = kind.open();
+    let first = committed(&storage, commit(1, [new(1, "a")]));
+    let two_days = NOW + 48 * 3_600 * 1_000_000;
+    let older = Tid::new(first.number() - 1);
+    for tid in [first, older, Tid::ZERO.next_at(two_days), Tid::MAX] {
+        let copy = Commit { restore: Some(tid), ..commit(2, [new(2, "b")]) };
+        assert_eq!(apply(&storage, copy), Err(Refused::OutOfOrder(first)));
+    }
+    assert_eq!(load(&storage, 2), Found::Absent);
 }
 
 fn r32_a_deleted_object_is_deleted_and_not_absent(kind: &impl Kind) {

@@ -7,7 +7,7 @@ use super::testing::{
     IDENTITY, Model, NOW, Simulated, World, apply, changes, commit, committed, load, new, objects,
     outcome, query, revision, tiny, update,
 };
-use super::{Applied, OpenOptions, Operation, Refused, Storage};
+use super::{Applied, Check, OpenOptions, Operation, Refused, Storage};
 
 #[test]
 fn a_full_disk_refuses_commits_and_nothing_else() {
@@ -54,10 +54,11 @@ fn all_that_depended_on_a_refused_group_is_refused_with_it() {
             Operation::Commit(commit(3, [update(1, first, "c")])),
             Operation::Outcome(query(2)),
             Operation::Commit(commit(4, [new(1, "d")])),
+            Operation::Check(Check::default()),
         ]
     };
     let answers = storage.apply(group(), NOW);
-    assert_eq!(answers, vec![Err(Refused::DiskFull); 4]);
+    assert_eq!(answers, vec![Err(Refused::DiskFull); 5]);
     assert_eq!(load(&storage, 1), revision(first, None, "a"));
     world.disk.set_capacity(None);
     assert!(matches!(storage.apply(group(), NOW)[0], Ok(Applied::Committed(_))));
@@ -101,10 +102,13 @@ fn a_failed_write_is_like_a_failed_sync() {
     let group = vec![
         Operation::Commit(commit(2, [update(1, first, "b")])),
         Operation::Commit(commit(3, [update(1, first, "c")])),
+        Operation::Check(Check::default()),
     ];
     let answers = storage.apply(group, NOW);
     assert!(matches!(answers[0], Err(Refused::Unknown(_))), "{answers:?}");
-    assert!(matches!(answers[1], Err(Refused::Failed(_))), "surely not committed: {answers:?}");
+    let (lost, check) = (&answers[1], &answers[2]);
+    assert!(matches!(lost, Err(Refused::Failed(_))), "surely not committed: {answers:?}");
+    assert!(matches!(check, Err(Refused::Failed(_))), "what it was held against is not known");
     assert_refuses_to_write(&storage);
     drop(storage);
     let storage = world.open().unwrap();

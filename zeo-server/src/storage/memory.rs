@@ -8,13 +8,13 @@ use std::ops::Bound;
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use bytes::Bytes;
-use zeo_proto::{Identity, Oid, Outcome, OutcomeQuery, Tid, TxnId, Validity};
+use zeo_proto::{Conflict, Identity, Oid, Outcome, OutcomeQuery, Tid, TxnId, Validity};
 
 use super::fences::{Fences, MAX_FENCES};
 use super::history::next_oid;
 use super::{
-    Applied, Body, Changes, Commit, Cursor, Found, HistoryEntry, HistoryLimit, HistoryRecord,
-    ObjectsPage, Operation, Refused, Size, Storage, StorageError, TransactionHead,
+    Applied, Body, Changes, Check, Commit, Cursor, Found, HistoryEntry, HistoryLimit,
+    HistoryRecord, ObjectsPage, Operation, Refused, Size, Storage, StorageError, TransactionHead,
     TransactionsPage, check,
 };
 
@@ -90,6 +90,7 @@ impl Storage for MemoryStorage {
         let epoch = self.identity.epoch;
         let apply = |operation| match operation {
             Operation::Commit(commit) => state.commit(commit, unix_micros).map(Applied::Committed),
+            Operation::Check(check) => Ok(Applied::Checked(state.conflicts(&check))),
             Operation::ReserveOids(count) => state.reserve(count).map(Applied::Reserved),
             Operation::Outcome(query) => Ok(Applied::Outcome(state.outcome(query, epoch))),
         };
@@ -159,7 +160,7 @@ impl State {
         let current = |oid| Ok::<_, std::convert::Infallible>(self.current(oid));
         let Ok(checked) = check::writes(&commit, current);
         checked.map_err(Refused::Conflict)?;
-        let tid = check::next_tid(self.last_tid, unix_micros)?;
+        let tid = check::tid_of(&commit, self.last_tid, unix_micros)?;
         let writes = commit.records.into_iter().map(|record| Ok((record.oid, data(record.body)?)));
         let writes: Result<BTreeMap<_, _>, std::io::Error> = writes.collect();
         let writes = writes.map_err(|error| Refused::Failed(error.to_string()))?;
@@ -168,6 +169,12 @@ impl State {
         let Commit { id, snapshot, meta, .. } = commit;
         self.insert(TransactionHead { tid, id, snapshot, meta, records }, writes);
         Ok(tid)
+    }
+
+    fn conflicts(&self, check: &Check) -> Vec<Conflict> {
+        let current = |oid| Ok::<_, std::convert::Infallible>(self.current(oid));
+        let Ok(conflicts) = check::conflicts(check, current);
+        conflicts
     }
 
     fn insert(&mut self, head: TransactionHead, writes: BTreeMap<Oid, Written>) {

@@ -228,6 +228,9 @@ pub enum Found {
 pub enum Operation {
     /// Commit a transaction. Answer: [`Applied::Committed`].
     Commit(Commit),
+    /// Would a transaction conflict, if it were committed now? Nothing is written. Answer:
+    /// [`Applied::Checked`].
+    Check(Check),
     /// Reserve names for that many new objects, durably. Answer: [`Applied::Reserved`].
     ReserveOids(u32),
     /// What became of a transaction; fences it if it was not committed. Answer:
@@ -249,6 +252,20 @@ pub struct Commit {
     pub records: Vec<Record>,
     /// Objects that it read and depends on, with the serials read.
     pub read_current: Vec<(Oid, Tid)>,
+    /// The tid that it gets, as a copy of a transaction from elsewhere: newer than the last, and at
+    /// most a day ahead of the clock. Nothing is checked for conflicts then. `None`: the next.
+    pub restore: Option<Tid>,
+}
+
+/// What has to be known of a transaction to tell whether it would conflict.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Check {
+    /// The last tid that its reads saw.
+    pub snapshot: Tid,
+    /// The objects that it writes, each once, with the serials read.
+    pub writes: Vec<(Oid, Option<Tid>)>,
+    /// Objects that it read and depends on, with the serials read.
+    pub read_current: Vec<(Oid, Tid)>,
 }
 
 /// What became of an operation that was carried out.
@@ -256,6 +273,8 @@ pub struct Commit {
 pub enum Applied {
     /// The commit is durable at this tid.
     Committed(Tid),
+    /// What the transaction conflicts with, at most [`MAX_BATCH`](zeo_proto::MAX_BATCH) objects.
+    Checked(Vec<Conflict>),
     /// The first of the reserved oids; as many as asked for follow one another.
     Reserved(Oid),
     /// The answer to the question.
@@ -275,6 +294,13 @@ pub enum Refused {
     /// There is no space left; nothing was written.
     #[error("no space left on the disk")]
     DiskFull,
+    /// The storage has reached its quota of so many bytes; nothing was written.
+    #[error("the storage has reached its quota of {0} bytes")]
+    QuotaExceeded(u64),
+    /// A transaction to be restored is not newer than the last, which has this tid, or too far
+    /// ahead of the clock.
+    #[error("a restored transaction must be newer than {0}, and not of the future")]
+    OutOfOrder(Tid),
     /// Refused before anything was written; the text says why.
     #[error("{0}")]
     Failed(String),

@@ -91,7 +91,7 @@ impl<D: Disk> SalvagedStorage<D> {
             Operation::Outcome(OutcomeQuery { id, .. }) => Ok(Applied::Outcome(
                 self.outcomes.get(id).map_or(Outcome::TooOldToKnow, |&tid| Outcome::Committed(tid)),
             )),
-            Operation::Commit(_) | Operation::ReserveOids(_) => {
+            Operation::Commit(_) | Operation::Check(_) | Operation::ReserveOids(_) => {
                 Err(Refused::Failed("the storage is damaged, and is only read".to_owned()))
             }
         }

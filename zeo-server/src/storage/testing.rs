@@ -49,6 +49,7 @@ pub(super) fn commit(id: u64, records: impl IntoIterator<Item = Record>) -> Comm
         meta: TxnMeta { user: "us".into(), description: "de".into(), extension: vec![1] },
         records: records.into_iter().collect(),
         read_current: Vec::new(),
+        restore: None,
     }
 }
 

@@ -170,15 +170,6 @@ fn a_transaction_has_a_bounded_number_of_objects() {
 }
 
 #[test]
-fn steps_that_are_laid_out_but_not_served_say_so() {
-    let server = Server::in_memory().unwrap();
-    let mut peer = Peer::connect(&server);
-    peer.write(&Txn::new(1, 0, Tid::ZERO).begin());
-    assert_eq!(peer.call(Call::TpcVote(1, false)), Err(Failure::Unsupported));
-    assert_eq!(peer.call(Call::TpcFinish(1)), Err(Failure::Unsupported));
-}
-
-#[test]
 fn oids_are_handed_out_once() {
     let server = Server::in_memory().unwrap();
     let mut seen = std::collections::BTreeSet::new();

@@ -18,3 +18,4 @@ mod peer;
 mod spilling;
 mod status;
 mod stopping;
+mod two_phase;

@@ -163,7 +163,7 @@ impl Driver for SimDriver {
     }
 
     fn start_stage(&mut self, config: &StageConfig) -> io::Result<Box<dyn Pool>> {
-        Ok(Box::new(SimPool::new(Arc::clone(&self.net), config.threads)))
+        Ok(Box::new(SimPool::new(Arc::clone(&self.net), self.host, config)))
     }
 }
 

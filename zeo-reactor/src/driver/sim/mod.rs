@@ -19,13 +19,17 @@ use crate::{Reactor, Time, TurnReport};
 
 mod driver;
 mod event;
+mod held;
 mod net;
+mod sight;
 mod socket;
 mod stage;
 
 pub use driver::SimDriver;
 use event::Happening;
+pub use held::{Held, WorldHeld};
 use net::Net;
+pub use sight::Sight;
 
 /// Everything that the reactors of a simulation have in common. Clones are the same world.
 #[derive(Clone)]
@@ -197,6 +201,12 @@ impl World {
     /// sends something. Says how many.
     pub fn half_open(&self, at: &str, peer: &str) -> usize {
         self.lock().break_ends(at, peer)
+    }
+
+    /// Breaks the ends at `at` of its connections with `peer`; what they have sent still arrives,
+    /// but not before `late` has passed. Says how many.
+    pub fn strand(&self, at: &str, peer: &str, late: Duration) -> usize {
+        self.lock().strand(at, peer, late)
     }
 
     fn advance_by_one(&self, deadline: Option<Time>) -> bool {

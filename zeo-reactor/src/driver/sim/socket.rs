@@ -37,6 +37,8 @@ pub(super) struct Socket {
     pub(super) outbox: VecDeque<Packet>,
     /// When the newest of them arrives.
     pub(super) newest: Time,
+    /// None of them arrives before this.
+    pub(super) late: Time,
     /// Sent, and not known to be read.
     pub(super) unread_by_peer: usize,
     inbox: VecDeque<u8>,
@@ -59,6 +61,7 @@ impl Socket {
             connected: false,
             outbox: VecDeque::new(),
             newest: Time::default(),
+            late: Time::default(),
             unread_by_peer: 0,
             inbox: VecDeque::new(),
             consumed: 0,

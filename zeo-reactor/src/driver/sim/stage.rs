@@ -5,9 +5,12 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use super::{lock, net::Net};
+use super::{
+    lock,
+    net::{HostId, Net},
+};
 use crate::{
-    Time,
+    StageConfig, Time,
     driver::{Pool, Waits, Work},
 };
 
@@ -23,19 +26,20 @@ pub(super) struct Pools {
 
 /// What a stage has not begun, and how many of its threads do nothing.
 struct Waiting {
+    host: HostId,
+    name: &'static str,
     jobs: VecDeque<(Time, Work)>,
     idle: usize,
     waits: Waits,
 }
 
 impl Pools {
-    pub(super) fn add(&mut self, threads: usize) -> PoolId {
+    pub(super) fn add(&mut self, host: HostId, config: &StageConfig) -> PoolId {
         let id = PoolId(self.added);
         self.added += 1;
-        self.pools.insert(
-            id,
-            Waiting { jobs: VecDeque::new(), idle: threads.max(1), waits: Waits::default() },
-        );
+        let (name, idle) = (config.name, config.threads.max(1));
+        let (jobs, waits) = (VecDeque::new(), Waits::default());
+        self.pools.insert(id, Waiting { host, name, jobs, idle, waits });
         id
     }
 
@@ -53,6 +57,15 @@ impl Pools {
         let (submitted, job) = pool.jobs.pop_front()?;
         pool.waits.add(now - submitted);
         Some(job)
+    }
+
+    /// Whose stage it is, and its name.
+    pub(super) fn name(&self, id: PoolId) -> Option<(HostId, &'static str)> {
+        self.pools.get(&id).map(|pool| (pool.host, pool.name))
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.pools.len()
     }
 
     fn waits(&self, id: PoolId) -> Waits {
@@ -84,8 +97,8 @@ pub(super) struct SimPool {
 }
 
 impl SimPool {
-    pub(super) fn new(net: Arc<Mutex<Net>>, threads: usize) -> Self {
-        let id = lock(&net).pools.add(threads);
+    pub(super) fn new(net: Arc<Mutex<Net>>, host: HostId, config: &StageConfig) -> Self {
+        let id = lock(&net).pools.add(host, config);
         Self { net, id }
     }
 }

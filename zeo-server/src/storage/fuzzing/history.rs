@@ -105,6 +105,7 @@ fn commit(number: u8, what: u8) -> Commit {
         meta: TxnMeta { user: "u".into(), description: String::new(), extension: vec![what] },
         records: vec![first, second],
         read_current: Vec::new(),
+        restore: None,
     }
 }
 

@@ -235,6 +235,7 @@ mod tests {
             meta: TxnMeta { user: "u".into(), description: "d".into(), extension: vec![1] },
             records: Vec::new(),
             read_current: Vec::new(),
+            restore: None,
         };
         let mut group = GroupBuilder::new();
         group.epoch(1);

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use zeo_proto::{MAX_META, MAX_OBJECT, MAX_PAGE, Oid, Outcome, OutcomeQuery, Tid, TxnId};
+use zeo_proto::{Conflict, MAX_META, MAX_OBJECT, MAX_PAGE, Oid, Outcome, OutcomeQuery, Tid, TxnId};
 
 use super::{Answers, Committer, JournalStorage, Oids};
 use crate::storage::check::{self, Writes};
@@ -11,7 +11,7 @@ use crate::storage::disk::Disk;
 use crate::storage::fences::Fences;
 use crate::storage::index::{Entry, Index, IndexError, Place};
 use crate::storage::journal::{GroupBuilder, Position, Replaced, Span};
-use crate::storage::{Applied, Commit, Operation, Record, Refused};
+use crate::storage::{Applied, Check, Commit, Operation, Record, Refused};
 
 /// Bytes of data in one transaction: 1 GiB.
 const MAX_TRANSACTION: usize = 1 << 30;
@@ -87,6 +87,7 @@ impl<'a, D: Disk, I: Index> Draft<'a, D, I> {
     pub(super) fn carry_out(&mut self, operation: Operation) {
         let answer = match operation {
             Operation::Commit(commit) => self.commit(&commit).map(Applied::Committed),
+            Operation::Check(check) => self.check(&check).map(Applied::Checked),
             Operation::ReserveOids(count) => self.reserve(count).map(Applied::Reserved),
             Operation::Outcome(query) => self.outcome(query).map(Applied::Outcome),
         };
@@ -115,9 +116,14 @@ impl<'a, D: Disk, I: Index> Draft<'a, D, I> {
             Ok::<_, IndexError>(current.serial)
         };
         let writes = check::writes(commit, current)?.map_err(Refused::Conflict)?;
-        let tid = check::next_tid(self.drafted.last_tid, self.unix_micros)?;
+        let tid = check::tid_of(commit, self.drafted.last_tid, self.unix_micros)?;
         self.write(commit, tid, writes, &deleted);
         Ok(tid)
+    }
+
+    fn check(&self, check: &Check) -> Result<Vec<Conflict>, Refused> {
+        self.check_writable()?;
+        Ok(check::conflicts(check, |oid| Ok::<_, IndexError>(self.current(oid)?.serial))?)
     }
 
     fn write(&mut self, commit: &Commit, tid: Tid, writes: Writes<'_>, deleted: &BTreeSet<Oid>) {
@@ -238,6 +244,8 @@ pub(super) fn withdraw(answers: Answers, durable: Tid, refusal: &Refused) -> Ans
             Err(refusal.clone())
         }
         Ok(Applied::Reserved(_)) => Err(refusal.clone()),
+        // It was held against what is not durable now; nothing of it was to be written.
+        Ok(Applied::Checked(_)) => Err(surely_not_done(refusal)),
         Err(Refused::Conflict(conflict)) if conflict.committed > durable => {
             Err(surely_not_done(refusal))
         }

@@ -8,6 +8,8 @@ use std::{
 use super::{
     LinkConfig,
     event::{Event, Events, Happening, Trace},
+    held::WorldHeld,
+    sight::{Observer, Sight},
     socket::{Socket, SocketId},
     stage::{PoolId, Pools},
 };
@@ -41,6 +43,7 @@ pub(super) struct Net {
     pub(super) pools: Pools,
     pub(super) stage_delay: Duration,
     numbers: u64,
+    pub(super) observer: Option<Observer>,
 }
 
 struct Host {
@@ -73,6 +76,7 @@ impl Net {
             pools: Pools::default(),
             stage_delay: STAGE_DELAY_DEFAULT,
             numbers: 0,
+            observer: None,
         }
     }
 
@@ -98,6 +102,36 @@ impl Net {
 
     pub(super) fn note(&mut self, what: &[u8]) {
         self.trace.add_bytes(what.iter().copied());
+    }
+
+    pub(super) fn held(&self) -> WorldHeld {
+        WorldHeld {
+            sockets: self.sockets.len(),
+            listeners: self.listeners.len(),
+            stages: self.pools.len(),
+            held_back: self.held.len(),
+        }
+    }
+
+    /// Shows something of two hosts to whoever looks.
+    fn see<'a>(
+        &'a mut self,
+        (from, to): (HostId, HostId),
+        what: impl FnOnce(&'a str, &'a str) -> Sight<'a>,
+    ) {
+        let Self { observer: Some(observer), hosts, now, .. } = self else { return };
+        if let (Some(from), Some(to)) = (hosts.get(from), hosts.get(to)) {
+            observer(*now, what(&from.name, &to.name));
+        }
+    }
+
+    fn see_stage(
+        &mut self,
+        pool: PoolId,
+        what: impl for<'a> FnOnce(&'a str, &'a str) -> Sight<'a>,
+    ) {
+        let Some((host, name)) = self.pools.name(pool) else { return };
+        self.see((host, host), |host, _| what(host, name));
     }
 
     pub(super) fn set_links(&mut self, config: LinkConfig) {
@@ -185,9 +219,13 @@ impl Net {
         match self.events.pop()? {
             Event::Work(pool) => {
                 let work = self.pools.next_job(pool, self.now);
+                self.see_stage(pool, |host, stage| Sight::Work { host, stage });
                 return Some(work.map_or(Happening::Done, |work| Happening::Work(pool, work)));
             }
-            Event::Delivery(pool, delivery) => return Some(self.delivered(pool, delivery)),
+            Event::Delivery(pool, delivery) => {
+                self.see_stage(pool, |host, stage| Sight::Result { host, stage });
+                return Some(self.delivered(pool, delivery));
+            }
             Event::Arrival(socket) => self.arrive(socket),
             Event::Refusal(from, socket) => self.refuse(from, socket),
         }

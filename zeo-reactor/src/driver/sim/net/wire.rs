@@ -9,6 +9,7 @@ use crate::{
         Readiness, Ready,
         sim::{
             event::Event,
+            sight::Sight,
             socket::{Packet, Socket, SocketId},
         },
     },
@@ -35,13 +36,7 @@ impl Net {
 
     /// Breaks the ends at `at` of connections with `peer`.
     pub(in super::super) fn break_ends(&mut self, at: &str, peer: &str) -> usize {
-        let (at, peer) = (self.host(at), self.host(peer));
-        let ends: Vec<SocketId> = self
-            .sockets
-            .iter()
-            .filter(|(_, end)| end.host == at && end.peer_host == peer && !end.is_dead())
-            .map(|(id, _)| *id)
-            .collect();
+        let ends = self.ends(at, peer);
         for id in &ends {
             self.fail(*id, io::ErrorKind::ConnectionReset);
             if let Some(end) = self.sockets.get_mut(id) {
@@ -49,6 +44,25 @@ impl Net {
             }
         }
         ends.len()
+    }
+
+    /// Breaks them, and lets what they have sent arrive late.
+    pub(in super::super) fn strand(&mut self, at: &str, peer: &str, late: Duration) -> usize {
+        let (ends, until) = (self.ends(at, peer), self.now + late);
+        for id in &ends {
+            self.fail(*id, io::ErrorKind::ConnectionReset);
+            if let Some(end) = self.sockets.get_mut(id) {
+                end.late = until;
+            }
+        }
+        ends.len()
+    }
+
+    /// The living ends at `at` of connections with `peer`.
+    fn ends(&mut self, at: &str, peer: &str) -> Vec<SocketId> {
+        let (at, peer) = (self.host(at), self.host(peer));
+        let is_between = |end: &Socket| end.host == at && end.peer_host == peer && !end.is_dead();
+        self.sockets.iter().filter(|(_, end)| is_between(end)).map(|(id, _)| *id).collect()
     }
 
     /// Puts a packet on its way behind the others of its connection.
@@ -106,6 +120,9 @@ impl Net {
         if self.cuts.contains(&link) {
             return self.held.push((link.0, link.1, Event::Arrival(from)));
         }
+        if self.now < socket.late {
+            return self.events.add(socket.late, Event::Arrival(from));
+        }
         let Some(socket) = self.sockets.get_mut(&from) else { return };
         let (packet, to) = (socket.outbox.pop_front(), socket.peer);
         self.trace.add(from.0);
@@ -123,6 +140,8 @@ impl Net {
         let (client_host, peer_host) = (client.host, client.peer_host);
         let client_address = self.client_address(client_host, address);
         let to = SocketId(self.number());
+        let heard = self.listeners.contains_key(address);
+        self.see((client_host, peer_host), |from, to| Sight::Knock { from, to, heard });
         let Some(listener) = self.listeners.get_mut(address) else {
             return self.refuse_later(peer_host, from);
         };
@@ -143,6 +162,7 @@ impl Net {
         if let Packet::Data(data) = &packet {
             self.trace.add_bytes(data.iter().copied());
         }
+        self.see_packet(host, from, &packet);
         let Some(socket) = self.sockets.get_mut(&to).filter(|socket| !socket.is_dead()) else {
             // Last words need no answer.
             if !matches!(packet, Packet::Fin | Packet::Reset) {
@@ -152,6 +172,22 @@ impl Net {
         };
         let readiness = socket.receive(packet);
         self.wake(to, readiness);
+    }
+
+    fn see_packet(&mut self, to: HostId, from: SocketId, packet: &Packet) {
+        let Some(sender) = self.sockets.get(&from).map(|socket| socket.host) else { return };
+        let hosts = (sender, to);
+        match packet {
+            Packet::Data(data) => self.see(hosts, |sender, to| Sight::Bytes {
+                stream: from.0,
+                from: sender,
+                to,
+                data,
+            }),
+            Packet::Fin => self.see(hosts, |from, to| Sight::Closed { from, to, reset: false }),
+            Packet::Reset => self.see(hosts, |from, to| Sight::Closed { from, to, reset: true }),
+            Packet::Connect(_) | Packet::Accepted | Packet::Room(_) => {}
+        }
     }
 
     fn refuse_later(&mut self, host: HostId, to: SocketId) {
@@ -174,7 +210,8 @@ impl Net {
 
     fn fail(&mut self, id: SocketId, error: io::ErrorKind) {
         if let Some(socket) = self.sockets.get_mut(&id).filter(|socket| !socket.is_dead()) {
-            let readiness = socket.fail(error);
+            let (readiness, hosts) = (socket.fail(error), (socket.host, socket.peer_host));
+            self.see(hosts, |at, peer| Sight::Broken { at, peer });
             self.wake(id, readiness);
         }
     }

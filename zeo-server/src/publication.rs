@@ -1,0 +1,226 @@
+//! Publication: what has become durable is told, in tid order and in one turn.
+//!
+//! A commit is remembered, its hot records are replaced, the others are invalidated, its writer is
+//! answered, its object locks are let go. The next group is already on its way to the stage by
+//! then, since what it needs is durability, not publication.
+
+use zeo_proto::{Failure, Oid, Outcome, Reply, Tid};
+use zeo_reactor::{ConnId, Context, JobPanicked};
+
+use crate::commit_queue::{Committing, Results, Waiter};
+use crate::database::{Database, DatabaseId};
+use crate::outgoing;
+use crate::server::Server;
+use crate::session::Caller;
+use crate::storage::{Applied, Refused};
+use crate::writes::{MANY, Writes};
+
+impl Server {
+    /// A group came back from the commit stage.
+    pub(crate) fn applied(
+        &mut self,
+        cx: &mut Context<Self>,
+        id: DatabaseId,
+        mut waiters: Vec<Waiter>,
+        done: Result<(Results, Vec<Writes>), JobPanicked>,
+    ) {
+        let results = match done {
+            Ok((results, writes)) => {
+                waiters.iter_mut().zip(writes).for_each(|(waiter, w)| waiter.set_writes(w));
+                results
+            }
+            Err(panicked) => self.apply_panicked(id, &panicked, waiters.len()),
+        };
+        self.databases.at_mut(id).commits.applying = false;
+        self.pump_commits(cx, id);
+        answer_first(cx, &waiters);
+        for (waiter, result) in waiters.into_iter().zip(results) {
+            self.complete(cx, id, waiter, result);
+        }
+        self.run_chores(cx, id);
+        self.advance_stop(cx);
+    }
+
+    pub(crate) fn complete(
+        &mut self,
+        cx: &mut Context<Self>,
+        id: DatabaseId,
+        waiter: Waiter,
+        result: Result<Applied, Refused>,
+    ) {
+        match (waiter, result) {
+            (Waiter::Commit(commit), result) => self.committed(cx, id, commit, result),
+            (Waiter::Check(lock), result) => self.checked(cx, id, lock, result),
+            (Waiter::Oids(count), Ok(Applied::Reserved(first))) => {
+                self.reserved(cx, id, first, count);
+            }
+            (Waiter::Oids(_), Err(refused)) => self.not_reserved(cx, id, &refused),
+            (Waiter::Outcome(caller), Ok(Applied::Outcome(outcome))) => {
+                if let Some(session) = self.sessions.get_mut(&caller.conn) {
+                    session.fenced += usize::from(outcome == Outcome::NotCommitted);
+                }
+                self.reply(cx, caller, Reply::Outcome(outcome));
+            }
+            (Waiter::Outcome(caller), Err(refused)) => self.refused(cx, id, caller, refused),
+            (waiter, Ok(applied)) => unreachable!("{waiter:?} was answered with {applied:?}"),
+        }
+    }
+
+    fn committed(
+        &mut self,
+        cx: &mut Context<Self>,
+        id: DatabaseId,
+        commit: Committing,
+        result: Result<Applied, Refused>,
+    ) {
+        let (caller, lock) = (commit.caller, commit.lock);
+        let before = self.buffered_bytes;
+        self.buffered_bytes -= commit.memory;
+        self.buffered(cx, caller.conn, before);
+        match result {
+            Ok(Applied::Committed(tid)) => self.finished(cx, id, tid, commit),
+            Ok(other) => unreachable!("a commit was answered with {other:?}"),
+            Err(refused) => self.refused(cx, id, caller, refused),
+        }
+        if let Some(lock) = lock {
+            self.release(cx, id, lock);
+        }
+    }
+
+    /// Publishes a durable commit and answers its writer.
+    fn finished(
+        &mut self,
+        cx: &mut Context<Self>,
+        id: DatabaseId,
+        tid: Tid,
+        Committing { caller, writes, tells_writer, .. }: Committing,
+    ) {
+        // A transaction that was sent again was published the first time.
+        if tid > self.databases.at(id).published {
+            let knows = (!tells_writer).then_some(caller.conn);
+            self.publish(cx, id, tid, (knows, writes));
+        }
+        if let Some(session) = self.sessions.get_mut(&caller.conn) {
+            session.commits += 1;
+        }
+        self.reply(cx, caller, Reply::Finished(tid));
+    }
+
+    fn publish(
+        &mut self,
+        cx: &mut Context<Self>,
+        id: DatabaseId,
+        tid: Tid,
+        (by, writes): (Option<ConnId>, Writes),
+    ) {
+        let database = self.databases.at_mut(id);
+        let oids = writes.oids();
+        replace_hot(database, tid, &oids, writes);
+        database.published = tid;
+        database.counters.commits += 1;
+        if database.trouble.take().is_some() {
+            tracing::info!(storage = database.name, "commits are made again");
+        }
+        if self.rules.unsplit {
+            self.invalidate(cx, id, tid, (by, &oids));
+        } else {
+            let oids = oids.clone();
+            cx.call_soon(move |server: &mut Self, cx| server.invalidate(cx, id, tid, (by, &oids)));
+        }
+        self.databases.at_mut(id).recent.remember(tid, oids);
+    }
+
+    /// Tells everybody of a commit but its writer, who knows what it wrote.
+    fn invalidate(
+        &self,
+        cx: &mut Context<Self>,
+        id: DatabaseId,
+        tid: Tid,
+        (by, oids): (Option<ConnId>, &[Oid]),
+    ) {
+        if self.rules.invalidate {
+            let audience = self.databases.at(id).audience.iter().copied();
+            let others = audience.filter(|&conn| Some(conn) != by);
+            outgoing::invalidate(cx, others, tid, self.rules.told(oids));
+        }
+    }
+
+    pub(crate) fn refused(
+        &mut self,
+        cx: &mut Context<Self>,
+        id: DatabaseId,
+        caller: Caller,
+        refused: Refused,
+    ) {
+        let failure = match refused {
+            Refused::Conflict(conflict) => {
+                self.databases.at_mut(id).counters.conflicts += 1;
+                Failure::Conflict(conflict)
+            }
+            Refused::Fenced => Failure::Fenced,
+            Refused::DiskFull => {
+                self.troubled(id, "no space left on the disk");
+                Failure::DiskFull
+            }
+            Refused::QuotaExceeded(bytes) => Failure::QuotaExceeded(bytes),
+            Refused::OutOfOrder(last) => Failure::TidOutOfOrder(last),
+            Refused::Failed(text) => {
+                self.troubled(id, &text);
+                Failure::StorageFailed(text)
+            }
+            Refused::Unknown(text) => {
+                self.troubled(id, &text);
+                Failure::OutcomeUnknown(text)
+            }
+        };
+        self.fail(cx, caller, failure);
+    }
+
+    /// Says why commits are refused once, and not for each of them: the disk that is full may be
+    /// that of the log.
+    fn troubled(&mut self, id: DatabaseId, why: &str) {
+        let database = self.databases.at_mut(id);
+        if database.trouble.as_deref() != Some(why) {
+            tracing::error!(storage = database.name, "commits are refused: {why}");
+            database.trouble = Some(why.to_owned());
+        }
+    }
+
+    /// Whether the group is durable is not known: that is said to everybody in it.
+    fn apply_panicked(
+        &mut self,
+        id: DatabaseId,
+        panicked: &JobPanicked,
+        count: usize,
+    ) -> Vec<Result<Applied, Refused>> {
+        tracing::error!("the commit stage panicked: {panicked}");
+        if self.limits.abort_on_panic {
+            std::process::abort();
+        }
+        self.databases.at_mut(id).commits.broken = true;
+        vec![Err(Refused::Unknown("the commit stage panicked".to_owned())); count]
+    }
+}
+
+/// Lets the answers leave before the invalidations of this turn: a connection's output leaves in
+/// the order in which connections were touched, and an audience of a thousand takes a millisecond.
+fn answer_first(cx: &mut Context<Server>, waiters: &[Waiter]) {
+    for waiter in waiters {
+        if let Waiter::Commit(commit) = waiter {
+            cx.transport(commit.caller.conn);
+        }
+    }
+}
+
+/// What was just written is what will be read; what waited in a file is not worth the memory.
+fn replace_hot(database: &mut Database, tid: Tid, oids: &[Oid], writes: Writes) {
+    if oids.len() > MANY {
+        return database.hot.remove_many(oids);
+    }
+    for (oid, data) in writes.into_data() {
+        match data {
+            Some(data) => database.hot.insert(oid, tid, &data),
+            None => database.hot.remove(oid),
+        }
+    }
+}
