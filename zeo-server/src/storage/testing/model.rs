@@ -1,5 +1,7 @@
 //! The model that storages are held against.
 
+mod past;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
@@ -7,15 +9,31 @@ use zeo_proto::{Oid, Outcome, OutcomeQuery, Tid, TxnId, Validity};
 
 use super::{NOW, changes, commit, objects, query};
 use crate::storage::disk::Random;
-use crate::storage::{Applied, Commit, Found, Operation, Record, Refused, Storage};
+use crate::storage::{
+    Applied, Body, Commit, Found, Operation, Record, Refused, Storage, TransactionHead,
+};
 
 /// What a storage should hold.
 #[derive(Debug, Clone, Default)]
 pub(in crate::storage) struct Model {
-    revisions: BTreeMap<Oid, BTreeMap<Tid, Option<Bytes>>>,
-    transactions: BTreeMap<Tid, BTreeSet<Oid>>,
+    pub(super) revisions: BTreeMap<Oid, BTreeMap<Tid, Revision>>,
+    pub(super) transactions: BTreeMap<Tid, Transaction>,
     outcomes: BTreeMap<TxnId, Tid>,
     ids: u64,
+}
+
+/// Data, and what it refers to; no data is a deletion.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Revision {
+    pub(super) data: Option<Bytes>,
+    pub(super) refs: Option<Vec<Oid>>,
+}
+
+/// What a transaction is called, and what it wrote.
+#[derive(Debug, Clone)]
+pub(super) struct Transaction {
+    pub(super) head: TransactionHead,
+    pub(super) oids: BTreeSet<Oid>,
 }
 
 impl Model {
@@ -68,12 +86,16 @@ impl Model {
     }
 
     pub(in crate::storage) fn insert(&mut self, commit: &Commit, tid: Tid) {
-        let oids = self.transactions.entry(tid).or_default();
         for record in &commit.records {
-            oids.insert(record.oid);
-            self.revisions.entry(record.oid).or_default().insert(tid, record.body.held().cloned());
+            let revision = Revision::of(record);
+            self.revisions.entry(record.oid).or_default().insert(tid, revision);
         }
-        self.outcomes.insert(commit.id, tid);
+        let Commit { id, snapshot, meta, records, .. } = commit.clone();
+        let oids: BTreeSet<Oid> = records.iter().map(|record| record.oid).collect();
+        let records = u32::try_from(oids.len()).unwrap();
+        let head = TransactionHead { tid, id, snapshot, meta, records };
+        self.transactions.insert(tid, Transaction { head, oids });
+        self.outcomes.insert(id, tid);
     }
 
     pub(in crate::storage) fn conflicts(&self, commit: &Commit) -> bool {
@@ -87,7 +109,7 @@ impl Model {
             || commit.read_current.iter().any(depends)
     }
 
-    fn current(&self, oid: Oid) -> Tid {
+    pub(super) fn current(&self, oid: Oid) -> Tid {
         let last = self.revisions.get(&oid).and_then(BTreeMap::last_key_value);
         last.map_or(Tid::ZERO, |(&tid, _)| tid)
     }
@@ -95,17 +117,17 @@ impl Model {
     fn found(&self, oid: Oid, before: Tid, as_of: Tid) -> Found {
         let Some(all) = self.revisions.get(&oid) else { return Found::Absent };
         let seen = all.range(..=as_of).rev().find(|&(&tid, _)| tid < before);
-        let Some((&serial, data)) = seen else { return Found::Absent };
+        let Some((&serial, revision)) = seen else { return Found::Absent };
         let end =
             all.range(serial.next()..).next().map(|(&tid, _)| tid).filter(|&end| end <= as_of);
         let validity = Validity { serial, end };
-        match data {
+        match &revision.data {
             Some(data) => Found::Revision(validity, data.clone()),
             None => Found::Deleted(validity),
         }
     }
 
-    /// Compares every load at every tid, every outcome, and what changed since some tids.
+    /// Compares every load at every tid, every outcome, what changed since some tids, and the past.
     pub(in crate::storage) fn check(&self, storage: &dyn Storage) {
         assert_eq!(storage.last_tid(), self.last_tid());
         let tids = || self.transactions.keys().copied();
@@ -118,11 +140,15 @@ impl Model {
             }
         }
         for since in tids().step_by(9).chain([Tid::ZERO]) {
-            let newer = self.transactions.range(since.next()..).flat_map(|(_, oids)| oids);
+            let newer = self
+                .transactions
+                .range(since.next()..)
+                .flat_map(|(_, transaction)| &transaction.oids);
             let oids: BTreeSet<Oid> = newer.copied().collect();
             assert_eq!(changes(storage, since), objects(oids.iter().map(|oid| oid.number())));
         }
         self.check_outcomes(storage);
+        self.check_past(storage);
     }
 
     fn check_outcomes(&self, storage: &dyn Storage) {
@@ -130,6 +156,19 @@ impl Model {
             let query = OutcomeQuery { id, ..query(0) };
             let answers = storage.apply(vec![Operation::Outcome(query)], NOW);
             assert_eq!(answers, [Ok(Applied::Outcome(Outcome::Committed(tid)))]);
+        }
+    }
+}
+
+impl Revision {
+    fn of(record: &Record) -> Self {
+        match &record.body {
+            Body::Deleted => Self { data: None, refs: None },
+            Body::Held { data, refs } => Self { data: Some(data.clone()), refs: refs.clone() },
+            Body::Spilled(spilled) => {
+                let (data, refs) = spilled.read().unwrap();
+                Self { data: Some(data), refs }
+            }
         }
     }
 }
