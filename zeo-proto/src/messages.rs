@@ -243,7 +243,7 @@ pub struct HistoryEntry {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TransactionsPage {
     /// Transactions, each before its records.
-    #[serde(with = "List::<MAX_BATCH>")]
+    #[serde(with = "List::<MAX_PAGE>")]
     pub items: Vec<HistoryItem>,
     /// Where the next page begins; `None` at the end.
     pub next: Option<Cursor>,

@@ -158,7 +158,7 @@ fn pages_of_history_have_their_bound() {
             Reply::Transactions(Box::new(TransactionsPage { items, next: None })),
         )
     };
-    bounded(page, MAX_BATCH, &[[1, 0, 0, 0].as_slice(), &[0; 18]].concat());
+    bounded(page, MAX_PAGE, &[[1, 0, 0, 0].as_slice(), &[0; 18]].concat());
 }
 
 #[test]

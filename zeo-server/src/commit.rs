@@ -138,8 +138,9 @@ impl Server {
         let open = session.transactions.remove(&number);
         let database = self.databases.at_mut(id);
         database.open_transactions -= usize::from(open.is_some());
-        let spilling = database.spills.take_vote(conn, number).map(|ballot| ballot.transaction);
-        let mut transaction = open.or(spilling);
+        let spilling = database.spills.take_vote(conn, number);
+        let pending = spilling.or_else(|| database.undos.take_vote(conn, number));
+        let mut transaction = open.or(pending.map(|ballot| ballot.transaction));
         database.counters.aborts += u64::from(transaction.is_some() || vote.is_some());
         self.buffered_bytes -= transaction.as_ref().map_or(0, OpenTransaction::memory);
         let kept = transaction.as_mut().and_then(OpenTransaction::take_lock);
@@ -193,6 +194,9 @@ impl Server {
     pub(crate) fn vote_complete(&mut self, cx: &mut Context<Self>, id: DatabaseId, ballot: Ballot) {
         if let Some(failure) = ballot.transaction.failure().cloned() {
             return self.refuse_vote(cx, id, ballot, failure);
+        }
+        if ballot.transaction.is_to_undo() {
+            return self.find_undone(cx, id, ballot);
         }
         self.vote(cx, id, ballot);
     }

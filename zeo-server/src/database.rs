@@ -18,6 +18,7 @@ use crate::recent::Recent;
 use crate::server::Server;
 use crate::spill::Spills;
 use crate::storage::Storage;
+use crate::undo::Undos;
 use crate::votes::Votes;
 
 /// Names a database within its server.
@@ -53,6 +54,8 @@ pub(crate) struct Database {
     pub(crate) votes: Votes,
     /// Large transactions that are put into files.
     pub(crate) spills: Spills,
+    /// Votes that wait for what they undo.
+    pub(crate) undos: Undos,
     /// Reading that waits for the history stage.
     pub(crate) readings: Readings,
     /// Names for new objects.
@@ -145,6 +148,7 @@ impl Database {
             commits: CommitQueue::default(),
             votes: Votes::default(),
             spills: Spills::default(),
+            undos: Undos::default(),
             readings: Readings::default(),
             oids: OidPool::default(),
             chores: ChoreStates::default(),

@@ -119,6 +119,8 @@ impl Server {
             is_paused: false,
             outrun: BTreeSet::new(),
             is_catching_up: false,
+            is_reading_history: false,
+            history_place: None,
             fenced: 0,
             calls_in_flight: 0,
             lane: Lane::default(),

@@ -61,6 +61,7 @@ fn is_at_work(database: &Database) -> bool {
         || !database.loads.is_idle()
         || !database.catch_ups.is_idle()
         || !database.spills.have_no_votes()
+        || !database.undos.have_no_votes()
         || !database.readings.is_idle()
         || !database.chores.none_runs()
 }

@@ -36,6 +36,7 @@ mod database;
 mod handshake;
 #[cfg(feature = "sim")]
 mod held;
+mod history;
 mod hot;
 mod lane;
 mod limits;
@@ -56,6 +57,7 @@ mod status;
 mod stop;
 pub mod storage;
 mod transaction;
+mod undo;
 mod votes;
 mod writes;
 

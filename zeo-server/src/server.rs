@@ -118,9 +118,10 @@ impl Server {
             }
             Call::TpcFinish(number) => self.tpc_finish(cx, caller, number),
             Call::Status => self.status(cx, caller),
-            Call::History(..) | Call::Transactions(..) | Call::Objects(..) | Call::Size => {
-                self.fail(cx, caller, Failure::Unsupported)
-            }
+            Call::History(oid, before, count) => self.history(cx, caller, (oid, before), count),
+            Call::Transactions(from, through) => self.transactions(cx, caller, from, through),
+            Call::Objects(from, before, count) => self.objects(cx, caller, (from, before), count),
+            Call::Size => self.size(cx, caller),
         }
     }
 

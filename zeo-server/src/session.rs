@@ -9,6 +9,7 @@ use crate::database::DatabaseId;
 use crate::lane::Lane;
 use crate::locks::LockId;
 use crate::memory::Told;
+use crate::storage::Cursor;
 use crate::transaction::OpenTransaction;
 
 /// What the server knows of one client, from the welcome until either side closes.
@@ -34,6 +35,10 @@ pub(crate) struct Session {
     pub(crate) outrun: BTreeSet<TxnNumber>,
     /// A look-up of what it has missed is under way.
     pub(crate) is_catching_up: bool,
+    /// A page of history is being read for it.
+    pub(crate) is_reading_history: bool,
+    /// Where the last page of transactions that it was sent ended.
+    pub(crate) history_place: Option<Cursor>,
     /// Transactions that it was told are not committed, and never will be.
     pub(crate) fenced: usize,
     /// Calls that have no answer yet.

@@ -93,6 +93,7 @@ impl Server {
 
 fn has_committed(database: &Database) -> bool {
     database.spills.have_no_votes()
+        && database.undos.have_no_votes()
         && database.votes.is_idle()
         && database.commits.is_idle()
         && database.chores.none_runs()

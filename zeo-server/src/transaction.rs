@@ -22,6 +22,8 @@ pub(crate) struct OpenTransaction {
     read_current: Vec<(Oid, Tid)>,
     /// The transactions that it undoes.
     undoes: Vec<Tid>,
+    /// What it writes by that is among its records.
+    has_undone: bool,
     /// It is a copy, and gets this tid.
     restore: Option<Tid>,
     /// The object locks that it holds, while its client resolves its conflicts.
@@ -62,6 +64,7 @@ impl OpenTransaction {
             records: Vec::new(),
             read_current: Vec::new(),
             undoes: Vec::new(),
+            has_undone: false,
             restore: None,
             lock: None,
             rounds: 0,
@@ -125,6 +128,7 @@ impl OpenTransaction {
     /// Adds a transaction that it undoes; returns the bytes that it takes.
     pub(crate) fn undo(&mut self, tid: Tid) -> u64 {
         self.undoes.push(tid);
+        self.has_undone = false;
         size_of::<Tid>() as u64
     }
 
@@ -142,6 +146,16 @@ impl OpenTransaction {
     /// The transactions that it undoes.
     pub(crate) fn undoes(&self) -> &[Tid] {
         &self.undoes
+    }
+
+    /// Whether it has to be found out what it writes by what it undoes.
+    pub(crate) fn is_to_undo(&self) -> bool {
+        !self.undoes.is_empty() && !self.has_undone
+    }
+
+    /// What it writes by what it undoes is being added.
+    pub(crate) fn has_undone(&mut self) {
+        self.has_undone = true;
     }
 
     /// Counts more bytes, here and among those of all transactions. One that outgrew a bound keeps
