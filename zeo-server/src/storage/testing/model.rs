@@ -109,7 +109,7 @@ impl Model {
             || commit.read_current.iter().any(depends)
     }
 
-    pub(super) fn current(&self, oid: Oid) -> Tid {
+    pub(in crate::storage) fn current(&self, oid: Oid) -> Tid {
         let last = self.revisions.get(&oid).and_then(BTreeMap::last_key_value);
         last.map_or(Tid::ZERO, |(&tid, _)| tid)
     }
