@@ -294,7 +294,7 @@ impl System {
                 let Some(answer) = client.nb().load(oid).try_take() else { continue };
                 let cached = match answer.unwrap() {
                     Ok(revision) => Some((revision.tid, revision.data)),
-                    Err(LoadError::NotFound(_)) => None,
+                    Err(LoadError::NotFound(_) | LoadError::Deleted { .. }) => None,
                     Err(error) => panic!("{error}"),
                 };
                 let truth = history.at(oid, Tid::MAX).map(|(tid, data)| (tid, data.clone()));

@@ -231,7 +231,7 @@ pub(crate) struct Unanswered;
 /// What a load found.
 pub(crate) fn found(answer: Result<Revision, LoadError>) -> Result<Option<Revision>, Unanswered> {
     match answer {
-        Err(LoadError::NotFound(_)) => Ok(None),
+        Err(LoadError::NotFound(_) | LoadError::Deleted { .. }) => Ok(None),
         other => answered(other).map(Some),
     }
 }

@@ -1,15 +1,15 @@
 //! The blocking face: each call is a look into the cache, or one line over [`NonBlocking`].
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::{fmt, mem, process};
 
 use zeo_proto::{Identity, Oid, Outcome, Tid};
 use zeo_reactor::{
     Deferred, DeferredSender, Executor, Handle, Reactor, ReactorThread, StartError, deferred_on,
-    is_blocking_forbidden,
 };
 
+use crate::blocking::{may_block, wait};
 use crate::dispatcher::{Callbacks, Invalidation, Subscription};
 use crate::error::{CallError, CommitError, ConnectError, InDoubt, LoadError};
 use crate::link::{Cx, State};
@@ -42,6 +42,16 @@ use crate::transaction::Transaction;
 #[derive(Clone)]
 pub struct Client {
     inner: Arc<Inner>,
+}
+
+/// A client that others keep open.
+pub(crate) struct WeakClient(Weak<Inner>);
+
+impl WeakClient {
+    /// The client, unless it was closed because nobody had it any more.
+    pub(crate) fn upgrade(&self) -> Result<Client, CallError> {
+        self.0.upgrade().map(|inner| Client { inner }).ok_or(CallError::Closed)
+    }
 }
 
 /// What all clones have in common.
@@ -125,6 +135,13 @@ impl Client {
             Some(revision) => Ok(revision),
             None => wait(self.fetch(oid, before, generation)),
         }
+    }
+
+    /// The revision of an object that a transaction wrote; [`history`](Self::history) says which
+    /// there are.
+    pub fn load_serial(&self, oid: Oid, serial: Tid) -> Result<Revision, LoadError> {
+        may_block()?;
+        wait(self.nb().load_serial(oid, serial))
     }
 
     /// The newest revisions of many objects, all as of one moment; `None` for those that do not
@@ -259,6 +276,7 @@ impl Client {
             cache_bytes: cache.bytes(),
             round_trips: read(&counters.round_trips),
             reconnects: read(&counters.connections).saturating_sub(1),
+            conflicts_resolved: read(&counters.conflicts_resolved),
         }
     }
 
@@ -335,17 +353,66 @@ impl Client {
         E: From<CallError> + Send + 'static,
     {
         let (sender, deferred) = self.deferred();
-        let refusal = match self.refusal() {
-            Some(why) => why,
-            None => {
-                match self.inner.handle.call_from_thread(move |state, cx| call(state, cx, sender)) {
-                    Ok(()) => return deferred,
-                    Err(zeo_reactor::CallError::Full) => CallError::Busy,
-                    Err(zeo_reactor::CallError::Stopped) => CallError::Closed,
-                }
+        match self.post(move |state, cx| call(state, cx, sender)) {
+            Ok(()) => deferred,
+            Err(why) => self.ready(Err(why.into())),
+        }
+    }
+
+    /// The same, for a result that is made into another one: on the reactor's thread, so that it is
+    /// there as soon as the first.
+    pub(crate) fn send_then<T, U, E>(
+        &self,
+        call: impl FnOnce(&mut State, &mut Cx, DeferredSender<Result<T, E>>) + Send + 'static,
+        then: impl FnOnce(Result<T, E>) -> Result<U, E> + Send + 'static,
+    ) -> Deferred<Result<U, E>>
+    where
+        T: Send + 'static,
+        U: Send + 'static,
+        E: From<CallError> + Send + 'static,
+    {
+        let (last, deferred) = self.deferred();
+        let (sender, first) = zeo_reactor::deferred();
+        first.then(move |result| {
+            if let Ok(result) = result {
+                last.send(then(result));
             }
+        });
+        match self.post(move |state, cx| call(state, cx, sender)) {
+            Ok(()) => deferred,
+            Err(why) => self.ready(Err(why.into())),
+        }
+    }
+
+    fn post(
+        &self,
+        call: impl FnOnce(&mut State, &mut Cx) + Send + 'static,
+    ) -> Result<(), CallError> {
+        if let Some(why) = self.refusal() {
+            return Err(why);
+        }
+        let call = move |state: &mut State, cx: &mut Cx| {
+            state.end_abandoned(cx);
+            call(state, cx);
         };
-        self.ready(Err(refusal.into()))
+        self.inner.handle.call_from_thread(call).map_err(|error| match error {
+            zeo_reactor::CallError::Full => CallError::Busy,
+            zeo_reactor::CallError::Stopped => CallError::Closed,
+        })
+    }
+
+    /// Ends what was voted on, from any thread. When the reactor has no room for another call, the
+    /// next that it comes to does it.
+    pub(crate) fn abandon(&self, number: u64) {
+        self.inner.shared.abandon(number);
+        if self.inner.ended().is_none() {
+            let _later = self.inner.handle.call_from_thread(State::end_abandoned);
+        }
+    }
+
+    /// The same client, without keeping it open.
+    pub(crate) fn downgrade(&self) -> WeakClient {
+        WeakClient(Arc::downgrade(&self.inner))
     }
 
     /// A result that is there already.
@@ -421,13 +488,6 @@ pub struct Statistics {
     pub round_trips: u64,
     /// Connections made after the first.
     pub reconnects: u64,
-}
-
-/// Whether this thread may wait; asked before anything is sent.
-fn may_block() -> Result<(), CallError> {
-    if is_blocking_forbidden() { Err(CallError::WouldDeadlock) } else { Ok(()) }
-}
-
-pub(crate) fn wait<T, E: From<CallError>>(deferred: Deferred<Result<T, E>>) -> Result<T, E> {
-    deferred.wait().unwrap_or_else(|error| Err(CallError::from(error).into()))
+    /// Conflicts for which [`Transaction::commit_resolving`] stored something else.
+    pub conflicts_resolved: u64,
 }

@@ -7,8 +7,9 @@ use std::sync::Arc;
 use zeo_proto::Hello;
 use zeo_reactor::{Address, Driver, MioDriver, Reactor, is_blocking_forbidden};
 
+use crate::blocking::wait;
 use crate::cache::cache;
-use crate::client::{Client, wait};
+use crate::client::Client;
 use crate::dispatcher::Dispatcher;
 use crate::error::ConnectError;
 use crate::link::{Server, State};

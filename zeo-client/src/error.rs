@@ -71,6 +71,9 @@ pub enum CallError {
     /// The server now has another database; this client is of no more use.
     #[error(transparent)]
     OtherDatabase(#[from] OtherDatabase),
+    /// The database's history was replaced (a backup restored) since this began: begin again.
+    #[error("the database's history was replaced")]
+    HistoryChanged,
     /// The server cannot do it; the text says why.
     #[error("{0}")]
     Failed(String),
@@ -86,9 +89,17 @@ pub enum CallError {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum LoadError {
-    /// The object did not exist then, or had been deleted.
+    /// The object did not exist yet, or never has; or this transaction itself deletes it.
     #[error("no object {0}")]
     NotFound(Oid),
+    /// The object had been deleted.
+    #[error("object {oid} was deleted at {tid}")]
+    Deleted {
+        /// The object.
+        oid: Oid,
+        /// The transaction that deleted it.
+        tid: Tid,
+    },
     /// What is stored of an object is damaged; the text says how.
     #[error("damaged: {0}")]
     Damaged(String),
@@ -176,11 +187,11 @@ pub enum CommitError {
     /// The transaction may have been committed; [`Client::outcome`](crate::Client::outcome) tells.
     #[error("whether transaction {} was committed is not known", .0.id())]
     Unknown(InDoubt),
-    /// The client was closed before anything was sent.
+    /// The client was closed; nothing was committed.
     #[error("the client is closed")]
     Closed,
     /// This thread must not wait: it runs a private reactor, or forbade it to itself. Nothing was
-    /// sent.
+    /// committed.
     #[error("this thread must not wait for an answer")]
     WouldDeadlock,
 }
@@ -199,9 +210,13 @@ pub enum NotCommitted {
     #[error("not connected to the server")]
     Disconnected,
     /// Its answer was lost, and asking has shown that it was not committed; or its connection was
-    /// lost again and again whenever it was sent, for which it may itself be the reason.
+    /// lost again and again whenever it was sent, for which it may itself be the reason; or the
+    /// connection was lost between its vote and its finish, and its locks with it.
     #[error("it was lost on its way")]
     Lost,
+    /// It was to be committed together with another one, which failed.
+    #[error("it was aborted")]
+    Aborted,
     /// The database's history was replaced (a backup restored) after the transaction began.
     #[error("the database's history was replaced since the transaction began")]
     HistoryChanged,
@@ -214,6 +229,28 @@ pub enum NotCommitted {
     /// The server's disk is full.
     #[error("the server's disk is full")]
     DiskFull,
+    /// The storage has reached its quota of so many bytes.
+    #[error("the database has reached its quota of {0} bytes")]
+    QuotaExceeded(u64),
+    /// Others held an object's lock for too long.
+    #[error("object {oid} was locked for too long by {by}")]
+    Locked {
+        /// The object.
+        oid: Oid,
+        /// Who held it, as the server knows them.
+        by: String,
+    },
+    /// The transactions cannot be undone, because later ones changed these objects. Of very many,
+    /// not all are listed.
+    #[error("it cannot be undone: {} of its objects were changed later", .0.len())]
+    UndoRefused(Vec<Oid>),
+    /// There is no transaction with this tid that could be undone.
+    #[error("there is no transaction {0}")]
+    NoSuchTransaction(Tid),
+    /// What is restored must be newer than the last transaction, which has this tid, and not newer
+    /// than the server's clock allows.
+    #[error("it does not fit behind the last transaction, {0}")]
+    OutOfOrder(Tid),
     /// The server now has another database; this client is of no more use.
     #[error(transparent)]
     OtherDatabase(#[from] OtherDatabase),
@@ -313,6 +350,7 @@ impl From<CallError> for LoadError {
             CallError::Timeout => Self::Timeout,
             CallError::Disconnected => Self::Disconnected,
             CallError::OtherDatabase(which) => Self::OtherDatabase(which),
+            CallError::HistoryChanged => Self::HistoryChanged,
             CallError::Failed(why) => Self::Failed(why),
             CallError::Closed => Self::Closed,
             CallError::WouldDeadlock => Self::WouldDeadlock,
@@ -330,6 +368,7 @@ impl From<CallError> for CommitError {
             CallError::Timeout => NotCommitted::Timeout,
             CallError::Disconnected => NotCommitted::Disconnected,
             CallError::OtherDatabase(which) => NotCommitted::OtherDatabase(which),
+            CallError::HistoryChanged => NotCommitted::HistoryChanged,
             CallError::Failed(why) => NotCommitted::Refused(why),
         })
     }
@@ -341,9 +380,11 @@ impl From<CallError> for ConnectError {
             CallError::WouldDeadlock => Self::WouldDeadlock,
             CallError::OtherDatabase(which) => Self::Refused(which.to_string()),
             CallError::Failed(why) => Self::Refused(why),
-            CallError::Closed | CallError::Busy | CallError::Timeout | CallError::Disconnected => {
-                Self::Closed
-            }
+            CallError::Closed
+            | CallError::Busy
+            | CallError::Timeout
+            | CallError::Disconnected
+            | CallError::HistoryChanged => Self::Closed,
         }
     }
 }

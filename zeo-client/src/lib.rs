@@ -61,21 +61,27 @@
 //! | objects of one invalidation | 4,194,304 | everything is taken to have changed |
 //! | output that the server does not read | 1 MiB for commits, 256 MiB in all | commits wait; the connection is given up |
 
+mod blocking;
 mod cache;
 mod client;
 mod connect;
 mod dispatcher;
 mod error;
+mod history;
 mod link;
 mod nb;
 mod options;
+mod resolve;
+mod restore;
 mod revision;
 #[cfg_attr(not(feature = "sim"), expect(unreachable_pub, reason = "public to simulations only"))]
 mod rules;
 mod run;
 mod shared;
+mod together;
 mod transaction;
 mod url;
+mod voted;
 
 pub use client::{Client, Statistics};
 pub use dispatcher::{Changed, Invalidation, Subscription};
@@ -83,18 +89,28 @@ pub use error::{
     CallError, CommitError, ConnectError, InDoubt, LoadError, NotCommitted, OtherDatabase,
     RunError, StoreError,
 };
+pub use history::{
+    CommittedTransaction, History, Objects, Record, Records, RecordsPage, Transactions,
+    TransactionsPage,
+};
 #[cfg(feature = "sim")]
 pub use link::Held;
 #[doc(hidden)]
 pub use link::State;
 pub use nb::NonBlocking;
 pub use options::Options;
+pub use resolve::ResolvableConflict;
 pub use revision::Revision;
 #[cfg(feature = "sim")]
 pub use rules::Rules;
+pub use together::{TogetherError, commit_together, commit_together_async};
 pub use transaction::{CreateError, Transaction};
 pub use url::UrlError;
-pub use zeo_proto::{Conflict, Identity, Oid, Outcome, Tid, TxnId};
+pub use voted::Voted;
+pub use zeo_proto::{
+    Conflict, Cursor, HistoryEntry, Identity, ObjectsPage, Oid, Outcome, Size, Tid,
+    TransactionHead, TxnId, TxnMeta,
+};
 pub use zeo_reactor::{Deferred, DeferredSender, Dropped, NoBlocking, WaitError, forbid_blocking};
 
 /// The README's example is compiled with those of the documentation.

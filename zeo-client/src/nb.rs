@@ -7,7 +7,7 @@ use zeo_reactor::Deferred;
 
 use crate::client::Client;
 use crate::error::{CallError, CommitError, InDoubt, LoadError, NotCommitted};
-use crate::link::{BatchRequest, State};
+use crate::link::{BatchRequest, CommitSender, State};
 use crate::revision::Revision;
 use crate::transaction::Transaction;
 
@@ -39,6 +39,10 @@ impl<'a> NonBlocking<'a> {
         Self { client }
     }
 
+    pub(crate) fn client(self) -> &'a Client {
+        self.client
+    }
+
     /// See [`Client::load`].
     pub fn load(self, oid: Oid) -> Deferred<Result<Revision, LoadError>> {
         let snapshot = self.client.snapshot();
@@ -59,6 +63,18 @@ impl<'a> NonBlocking<'a> {
         match self.client.cached(oid, before, generation).transpose() {
             Some(result) => self.client.ready(result),
             None => self.client.fetch(oid, before, generation),
+        }
+    }
+
+    /// See [`Client::load_serial`].
+    pub fn load_serial(self, oid: Oid, serial: Tid) -> Deferred<Result<Revision, LoadError>> {
+        let (before, generation) = (serial.next(), self.client.shared().generation());
+        match self.client.cached(oid, before, generation).transpose() {
+            Some(result) => self.client.ready(exactly(oid, serial, result)),
+            None => self.client.send_then(
+                move |state, cx, sender| state.load(cx, (oid, before), generation, sender),
+                move |result| exactly(oid, serial, result),
+            ),
         }
     }
 
@@ -111,14 +127,13 @@ impl<'a> NonBlocking<'a> {
     /// See [`Transaction::commit`].
     pub fn commit(self, txn: Transaction) -> Deferred<Result<Tid, CommitError>> {
         if !self.client.is_same(txn.client()) {
-            let why = NotCommitted::Refused("another client began this transaction".to_owned());
-            return self.client.ready(Err(why.into()));
+            return self.client.ready(Err(began_elsewhere()));
         }
         match txn.into_request() {
             (snapshot, None) => self.client.ready(Ok(snapshot.tid)),
-            (_, Some(request)) => {
-                self.client.send(|state, cx, sender| state.commit(cx, request, sender))
-            }
+            (_, Some(request)) => self.client.send(|state, cx, sender| {
+                state.commit(cx, request, CommitSender::Finish(sender));
+            }),
         }
     }
 
@@ -142,4 +157,21 @@ impl<'a> NonBlocking<'a> {
     pub(crate) fn pause(self, attempt: u32) -> Deferred<Result<(), CallError>> {
         self.client.send(move |_, cx, sender| State::pause(cx, attempt, sender))
     }
+}
+
+/// What was loaded, if it was written by that transaction.
+fn exactly(
+    oid: Oid,
+    serial: Tid,
+    result: Result<Revision, LoadError>,
+) -> Result<Revision, LoadError> {
+    match result {
+        Ok(revision) if revision.tid != serial => Err(LoadError::NotFound(oid)),
+        Err(LoadError::Deleted { tid, .. }) if tid != serial => Err(LoadError::NotFound(oid)),
+        other => other,
+    }
+}
+
+pub(crate) fn began_elsewhere() -> CommitError {
+    NotCommitted::Refused("another client began this transaction".to_owned()).into()
 }

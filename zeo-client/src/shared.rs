@@ -25,6 +25,9 @@ pub(crate) struct Shared {
     max_transaction: AtomicU64,
     connected: AtomicBool,
     identity: Mutex<Identity>,
+    /// What was voted on, and whose callers have let go of it; as many as they held, at most.
+    abandoned: Mutex<Vec<u64>>,
+    has_abandoned: AtomicBool,
     /// Set once, when no call will be answered any more.
     ended: OnceLock<CallError>,
 }
@@ -47,11 +50,16 @@ pub(crate) struct Counters {
     pub(crate) misses: AtomicU64,
     pub(crate) round_trips: AtomicU64,
     pub(crate) connections: AtomicU64,
+    pub(crate) conflicts_resolved: AtomicU64,
 }
 
 impl Counters {
     pub(crate) fn count(counter: &AtomicU64) {
-        counter.fetch_add(1, Ordering::Relaxed);
+        Self::add(counter, 1);
+    }
+
+    pub(crate) fn add(counter: &AtomicU64, number: usize) {
+        counter.fetch_add(number as u64, Ordering::Relaxed);
     }
 }
 
@@ -67,6 +75,8 @@ impl Shared {
             max_transaction: AtomicU64::new(u64::MAX),
             connected: AtomicBool::new(false),
             identity: Mutex::default(),
+            abandoned: Mutex::default(),
+            has_abandoned: AtomicBool::new(false),
             ended: OnceLock::new(),
         }
     }
@@ -95,6 +105,25 @@ impl Shared {
         let counter = if found.is_some() { &self.counters.hits } else { &self.counters.misses };
         Counters::count(counter);
         found
+    }
+
+    /// Leaves what was voted on to the reactor, which ends it.
+    pub(crate) fn abandon(&self, number: u64) {
+        self.abandoned().push(number);
+        self.has_abandoned.store(true, Ordering::Release);
+    }
+
+    /// What was left to the reactor.
+    pub(crate) fn take_abandoned(&self) -> Vec<u64> {
+        if self.has_abandoned.swap(false, Ordering::AcqRel) {
+            std::mem::take(&mut *self.abandoned())
+        } else {
+            Vec::new()
+        }
+    }
+
+    fn abandoned(&self) -> MutexGuard<'_, Vec<u64>> {
+        self.abandoned.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Why no call will be answered any more, once that is so.

@@ -3,7 +3,7 @@
 //! Nothing of a transaction is sent before it is committed, so aborting one, or dropping it, costs
 //! nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use bytes::Bytes;
@@ -49,6 +49,8 @@ pub struct Transaction {
     writes: BTreeMap<Oid, Write>,
     /// Objects that must still be as they were read.
     current: BTreeMap<Oid, Tid>,
+    /// Transactions that are to be undone.
+    undone: BTreeSet<Tid>,
     bytes: u64,
 }
 
@@ -79,6 +81,7 @@ impl Transaction {
             reads: BTreeMap::new(),
             writes: BTreeMap::new(),
             current: BTreeMap::new(),
+            undone: BTreeSet::new(),
             bytes: 0,
         }
     }
@@ -131,10 +134,7 @@ impl Transaction {
         data: impl Into<Bytes>,
         refs: Vec<Oid>,
     ) -> Result<(), StoreError> {
-        let (count, max) = (refs.len(), MAX_PAGE);
-        if count > max {
-            return Err(StoreError::TooManyReferences { count, max });
-        }
+        check_refs(Some(&refs))?;
         self.write(oid, data.into(), false, Some(refs))
     }
 
@@ -167,6 +167,36 @@ impl Transaction {
     pub fn read_current(&mut self, oid: Oid) -> Result<(), StoreError> {
         let serial = self.check_read(oid)?;
         self.current.insert(oid, serial);
+        Ok(())
+    }
+
+    /// Undoes what an earlier transaction did: its objects become what they were before it, those
+    /// that it made are deleted. Of several, all are undone together; an undo can itself be undone.
+    ///
+    /// The commit fails with [`NotCommitted::UndoRefused`](crate::NotCommitted::UndoRefused) when
+    /// later transactions have changed these objects, unless those are undone with it.
+    ///
+    /// ```
+    /// # let server = zeo_server::Server::in_memory()?;
+    /// # let db = zeo_client::Client::connect(&server.url("main"))?;
+    /// # let oid = db.run(|txn| txn.create("before"))?;
+    /// let mut txn = db.begin()?;
+    /// txn.load(oid)?;
+    /// txn.store(oid, "a mistake")?;
+    /// let mistake = txn.commit()?;
+    ///
+    /// let mut txn = db.begin()?;
+    /// txn.undo(mistake)?;
+    /// txn.set_description("undo of a mistake")?;
+    /// txn.commit()?;
+    /// assert_eq!(db.load(oid)?.data, "before");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn undo(&mut self, tid: Tid) -> Result<(), StoreError> {
+        if self.client.is_read_only() {
+            return Err(StoreError::ReadOnly);
+        }
+        self.undone.insert(tid);
         Ok(())
     }
 
@@ -203,10 +233,15 @@ impl Transaction {
         &self.client
     }
 
+    /// Whether there is anything to be sent.
+    pub(crate) fn writes(&self) -> bool {
+        !self.writes.is_empty() || !self.undone.is_empty()
+    }
+
     /// What is to be sent; `None` when there is nothing.
     pub(crate) fn into_request(self) -> (Snapshot, Option<CommitRequest>) {
-        let Self { snapshot, meta, reads, writes, current, .. } = self;
-        if writes.is_empty() {
+        let Self { snapshot, meta, reads, writes, current, undone, .. } = self;
+        if writes.is_empty() && undone.is_empty() {
             return (snapshot, None);
         }
         let read_current = current
@@ -215,8 +250,9 @@ impl Transaction {
             .map(|(oid, serial)| Step::ReadCurrent(oid, serial))
             .collect::<Vec<_>>();
         let writes = writes.into_iter().map(|(oid, write)| step(oid, write, reads.get(&oid)));
-        let steps = read_current.into_iter().chain(writes).collect();
-        (snapshot, Some(CommitRequest { snapshot, meta, steps }))
+        let undone = undone.into_iter().map(Step::Undo);
+        let steps = read_current.into_iter().chain(undone).chain(writes).collect();
+        (snapshot, Some(CommitRequest { snapshot, restored: None, meta, steps }))
     }
 
     fn write(
@@ -279,7 +315,7 @@ pub enum CreateError {
     Store(#[from] StoreError),
 }
 
-fn check_size(object: usize, transaction: u64, max: u64) -> Result<(), StoreError> {
+pub(crate) fn check_size(object: usize, transaction: u64, max: u64) -> Result<(), StoreError> {
     if object > MAX_OBJECT {
         return Err(StoreError::ObjectTooLarge { bytes: object, max: MAX_OBJECT });
     }
@@ -287,6 +323,11 @@ fn check_size(object: usize, transaction: u64, max: u64) -> Result<(), StoreErro
         return Err(StoreError::TransactionTooLarge { bytes: transaction, max });
     }
     Ok(())
+}
+
+pub(crate) fn check_refs(refs: Option<&[Oid]>) -> Result<(), StoreError> {
+    let (count, max) = (refs.map_or(0, <[Oid]>::len), MAX_PAGE);
+    if count <= max { Ok(()) } else { Err(StoreError::TooManyReferences { count, max }) }
 }
 
 fn step(oid: Oid, write: Write, read: Option<&Tid>) -> Step {

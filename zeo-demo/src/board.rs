@@ -129,7 +129,7 @@ impl Board {
     /// A note as it is now, which in the meantime may be what somebody else made of it.
     fn note(&self, id: Oid) -> Result<Note, BoardError> {
         match self.db.load(id) {
-            Err(LoadError::NotFound(_)) => Err(BoardError::NoSuchNote),
+            Err(LoadError::NotFound(_) | LoadError::Deleted { .. }) => Err(BoardError::NoSuchNote),
             found => Note::of(id, &found?),
         }
     }

@@ -97,7 +97,7 @@ impl Expected {
     fn wrong(self) -> Option<String> {
         let Self { oid, tid, content, end, found } = self;
         match (found.wait().unwrap(), content) {
-            (Err(LoadError::NotFound(_)), None) => None,
+            (Err(LoadError::NotFound(_) | LoadError::Deleted { .. }), None) => None,
             (Ok(found), Some(content)) if (found.tid, found.end) != (tid, end) => {
                 let (from, to) = (found.tid, found.end);
                 Some(format!("{oid} of {tid} to {end:?}, {content:?}: is of {from} to {to:?}"))

@@ -169,14 +169,16 @@ impl Worker {
         if self.random.below(2) == 0 {
             match self.db.load_before(oid, tid) {
                 Ok(old) => assert_eq!(old.end, Some(tid), "{oid}"),
-                Err(LoadError::NotFound(_)) => {}
+                Err(LoadError::NotFound(_) | LoadError::Deleted { .. }) => {}
                 Err(error) => return Err(error.into()),
             }
             return Ok(());
         }
         match self.db.load(oid) {
             Ok(found) => assert_eq!(Some(found.data), content.map(Content::bytes), "{oid}"),
-            Err(LoadError::NotFound(_)) => assert_eq!(content, None, "{oid}"),
+            Err(LoadError::NotFound(_) | LoadError::Deleted { .. }) => {
+                assert_eq!(content, None, "{oid}")
+            }
             Err(error) => return Err(error.into()),
         }
         Ok(())
@@ -264,7 +266,7 @@ impl Draft {
     fn load(&mut self, oid: Oid) -> Result<Option<Tid>, Disconnected> {
         match self.txn.load(oid) {
             Ok(found) => Ok(Some(found.tid)),
-            Err(LoadError::NotFound(_)) => Ok(None),
+            Err(LoadError::NotFound(_) | LoadError::Deleted { .. }) => Ok(None),
             Err(error) => Err(error.into()),
         }
     }

@@ -42,7 +42,7 @@ fn load(db: &Client, oid: Oid) -> String {
         Ok(revision) => {
             format!("{} {}", revision.tid, std::str::from_utf8(&revision.data).unwrap())
         }
-        Err(LoadError::NotFound(_)) => "none".to_owned(),
+        Err(LoadError::NotFound(_) | LoadError::Deleted { .. }) => "none".to_owned(),
         Err(error) => panic!("{error}"),
     }
 }

@@ -1,9 +1,9 @@
-//! Questions that may be asked again after a reconnect without harm: ping, sync, outcome.
+//! Questions that may be asked again after a reconnect without harm: ping, sync, outcome, size.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use zeo_proto::{Call, Failure, Outcome, Tid};
+use zeo_proto::{Call, Failure, Outcome, Size, Tid};
 use zeo_reactor::DeferredSender;
 
 use crate::error::{CallError, InDoubt};
@@ -24,6 +24,7 @@ enum Ask {
     Ping(Waiter<Result<(), CallError>>),
     Sync(Waiter<Result<Tid, CallError>>),
     Outcome(InDoubt, Waiter<Result<Outcome, CallError>>),
+    Size(Waiter<Result<Size, CallError>>),
 }
 
 impl Ask {
@@ -32,6 +33,7 @@ impl Ask {
             Self::Ping(waiter) => waiter.send(cx, Err(why)),
             Self::Sync(waiter) => waiter.send(cx, Err(why)),
             Self::Outcome(_, waiter) => waiter.send(cx, Err(why)),
+            Self::Size(waiter) => waiter.send(cx, Err(why)),
         }
     }
 }
@@ -79,6 +81,16 @@ impl State {
     pub(super) fn told(&mut self, cx: &mut Cx, number: u64, outcome: Outcome) {
         if let Some(Ask::Outcome(_, waiter)) = self.asks.asks.remove(&number) {
             waiter.send(cx, Ok(outcome));
+        }
+    }
+
+    pub(crate) fn size(&mut self, cx: &mut Cx, sender: DeferredSender<Result<Size, CallError>>) {
+        self.ask(cx, sender, Ask::Size);
+    }
+
+    pub(super) fn measured(&mut self, cx: &mut Cx, number: u64, size: Size) {
+        if let Some(Ask::Size(waiter)) = self.asks.asks.remove(&number) {
+            waiter.send(cx, Ok(size));
         }
     }
 
@@ -134,6 +146,7 @@ impl State {
             Some(Ask::Ping(_)) => (Asked::Ping(number), Call::Ping),
             Some(Ask::Sync(_)) => (Asked::LastTid(number), Call::LastTid),
             Some(Ask::Outcome(doubt, _)) => (Asked::Outcome(number), Call::Outcome(doubt.query())),
+            Some(Ask::Size(_)) => (Asked::Size(number), Call::Size),
             None => return,
         };
         self.call(cx, asked, call);

@@ -39,8 +39,12 @@ pub(super) enum Asked {
     Ping(u64),
     LastTid(u64),
     Outcome(u64),
+    Size(u64),
+    /// A page of history or of objects; one at a time.
+    Browse,
     /// The outcome of one of our own commits, and the name that it was sent under.
     Resolve(u64, TxnId),
+    /// A vote, or the finish of what was voted on.
     Vote(u64),
     CatchUp,
     Heartbeat,

@@ -1,63 +1,57 @@
 //! Commits: one contiguous write each, as far as the connection takes it, and one answer.
 //!
-//! A transaction goes out as `tpc_begin`, its stores, and a `tpc_vote` that says "then finish".
-//! What is larger than the output may hold is fed as the output drains, in turn with others. Until
-//! its vote has been handed to the transport nothing can have been committed, and after a lost
-//! connection the transaction is simply sent again; from then on it is *in doubt* until the server
-//! has answered (see [`outcome`](super::outcome)).
+//! A transaction goes out as `tpc_begin`, its stores, and a `tpc_vote` (see [`feed`](super::feed)),
+//! most often one that says "then finish". Until such a vote, or a finish, has been handed to the
+//! transport nothing can have been committed, and after a lost connection the transaction is simply
+//! sent again; from then on it is *in doubt* until the server has answered (see
+//! [`outcome`](super::outcome)). One that was voted on and not finished ends with its connection
+//! (see [`two_phase`](super::two_phase)).
 
 use std::collections::{BTreeMap, VecDeque};
 
-use bytes::Bytes;
-use zeo_proto::{Begin, Call, ClientMessage, Failure, Oid, Store, Tid, TxnId, TxnMeta, TxnNumber};
-use zeo_reactor::DeferredSender;
+use zeo_proto::{ClientMessage, Failure, Oid, Tid, TxnId, TxnMeta, TxnNumber};
 
 use crate::dispatcher::{Changed, Invalidation};
 use crate::error::{CallError, CommitError, InDoubt, NotCommitted};
 use crate::shared::Snapshot;
 
-use super::calls::Asked;
-use super::{Cx, State, Waiter, call_error};
+use super::answer::{Attempt, CommitSender, Waiting};
+use super::feed::Step;
+use super::{Cx, State, call_error};
 
 /// A transaction as its client wants it committed.
 #[derive(Debug)]
 pub(crate) struct CommitRequest {
     pub(crate) snapshot: Snapshot,
+    /// The name of what was committed elsewhere and is restored here; others get a random one.
+    pub(crate) restored: Option<TxnId>,
     pub(crate) meta: TxnMeta,
     pub(crate) steps: Vec<Step>,
 }
-
-/// One message of a transaction.
-#[derive(Debug, Clone)]
-pub(crate) enum Step {
-    Store(Store, Bytes),
-    ReadCurrent(Oid, Tid),
-    Delete(Oid, Tid),
-}
-
-/// Where a commit's answer goes.
-pub(crate) type CommitSender = DeferredSender<Result<Tid, CommitError>>;
 
 /// The transactions that are being committed.
 #[derive(Debug, Default)]
 pub(super) struct Commits {
     table: BTreeMap<u64, Commit>,
     last: u64,
-    last_txn: TxnNumber,
+    pub(super) last_txn: TxnNumber,
     /// Those that are being sent, each in its turn.
-    feeding: VecDeque<u64>,
+    pub(super) feeding: VecDeque<u64>,
 }
 
 /// One transaction on its way.
 #[derive(Debug)]
 pub(super) struct Commit {
-    request: CommitRequest,
+    pub(super) request: CommitRequest,
     pub(super) id: TxnId,
     pub(super) progress: Progress,
+    /// The epoch in which a vote that finishes, or a finish, was handed over; `None` while it is
+    /// certain that nothing was committed.
+    handed_over: Option<u64>,
     /// How many connections were lost while it was on them.
     losses: u32,
     /// `None` once whoever waits has been told.
-    waiter: Option<Waiter<Result<Tid, CommitError>>>,
+    pub(super) waiting: Option<Waiting>,
 }
 
 /// How far a commit is.
@@ -67,21 +61,39 @@ pub(super) enum Progress {
     Waiting,
     /// So many of its steps were sent, and no vote.
     Feeding(TxnNumber, usize),
-    /// The vote was handed over, in this epoch; its answer has not come.
-    Voted(u64),
-    /// The vote was handed over to a connection that was lost, or that gave no clear answer.
-    InDoubt(u64),
+    /// A vote was handed over that does not finish.
+    Voting(TxnNumber),
+    /// The server keeps its object locks, and waits for its next step.
+    Undecided(TxnNumber),
+    /// A vote that finishes, or a finish, was handed over; its answer has not come.
+    Finishing(TxnNumber),
+    /// The same, on a connection that was lost or that gave no clear answer.
+    InDoubt,
 }
 
 impl Commit {
     /// What is needed to find out, if it may have been committed.
     pub(super) fn doubt(&self) -> Option<InDoubt> {
-        match self.progress {
-            Progress::Voted(epoch) | Progress::InDoubt(epoch) => {
-                Some(InDoubt::new(self.id, self.request.snapshot.tid, epoch))
-            }
-            Progress::Waiting | Progress::Feeding(..) => None,
-        }
+        self.handed_over.map(|epoch| InDoubt::new(self.id, self.request.snapshot.tid, epoch))
+    }
+
+    /// From now on it may be committed.
+    pub(super) fn hand_over(&mut self, txn: TxnNumber, epoch: u64) {
+        self.progress = Progress::Finishing(txn);
+        self.handed_over = Some(epoch);
+    }
+
+    /// Nothing was committed, and its client decides what comes next.
+    pub(super) fn undecided(&mut self, txn: TxnNumber) {
+        self.progress = Progress::Undecided(txn);
+        self.handed_over = None;
+    }
+
+    /// It is to be sent from its beginning, under a name that nothing was committed under.
+    pub(super) fn begin_again(&mut self, id: TxnId) {
+        self.id = id;
+        self.progress = Progress::Waiting;
+        self.handed_over = None;
     }
 
     /// The error to end with when no answer comes, and `why` one is not waited for.
@@ -89,9 +101,25 @@ impl Commit {
         self.doubt().map_or(why, CommitError::Unknown)
     }
 
-    pub(super) fn answer(&mut self, cx: &mut Cx, result: Result<Tid, CommitError>) {
-        if let Some(waiter) = self.waiter.take() {
-            waiter.send(cx, result);
+    /// Who waits, until told.
+    pub(super) fn sender(&self) -> Option<&CommitSender> {
+        self.waiting.as_ref().map(|waiting| &waiting.sender)
+    }
+
+    /// Tells whoever waits that it was committed; says whether they can understand it.
+    pub(super) fn succeed(&mut self, cx: &mut Cx, tid: Tid) -> bool {
+        match self.waiting.take().map(|waiting| waiting.take(cx)) {
+            Some(CommitSender::Finish(sender)) => sender.send(Ok(tid)),
+            Some(CommitSender::Attempt(sender)) => sender.send(Ok(Attempt::Finished(tid))),
+            Some(CommitSender::Vote(_)) => return false,
+            None => {}
+        }
+        true
+    }
+
+    fn fail(&mut self, cx: &mut Cx, error: CommitError) {
+        if let Some(waiting) = self.waiting.take() {
+            waiting.take(cx).fail(error);
         }
     }
 
@@ -105,14 +133,35 @@ impl Commit {
         self.losses >= LOSSES_MAX
     }
 
-    /// Its connection is lost: once voted on it is in doubt, and before that it is sent again.
+    /// Whether it is sent again as often as need be, and never asked about: a restored transaction
+    /// has its own name and place in history, so it cannot happen twice, and must not be fenced.
+    fn is_restored(&self) -> bool {
+        self.request.restored.is_some()
+    }
+
+    /// The transaction's number on the present connection, if the server may be ended there.
+    fn open_txn(&self) -> Option<TxnNumber> {
+        match self.progress {
+            Progress::Feeding(txn, _) | Progress::Voting(txn) | Progress::Undecided(txn) => {
+                Some(txn)
+            }
+            Progress::Waiting | Progress::Finishing(_) | Progress::InDoubt => None,
+        }
+    }
+
+    /// Whether it takes a place among the transactions that a server keeps open between votes.
+    fn is_two_phase(&self) -> bool {
+        matches!(self.progress, Progress::Undecided(_))
+            || matches!(self.sender(), Some(CommitSender::Vote(_) | CommitSender::Attempt(_)))
+    }
+
+    /// Its connection is lost: what may have been committed is in doubt, the rest is sent again.
     fn lost(&mut self) {
-        let was_on_it = matches!(self.progress, Progress::Feeding(..) | Progress::Voted(_));
+        let was_on_it = !matches!(self.progress, Progress::Waiting | Progress::InDoubt);
         self.losses += u32::from(was_on_it);
-        self.progress = match self.progress {
-            Progress::Voted(epoch) | Progress::InDoubt(epoch) => Progress::InDoubt(epoch),
-            Progress::Waiting | Progress::Feeding(..) => Progress::Waiting,
-        };
+        let finishing = matches!(self.progress, Progress::Finishing(_) | Progress::InDoubt);
+        let in_doubt = finishing && !self.is_restored();
+        self.progress = if in_doubt { Progress::InDoubt } else { Progress::Waiting };
     }
 
     pub(super) fn oids(&self) -> impl Iterator<Item = Oid> {
@@ -124,35 +173,19 @@ impl Commit {
 impl Drop for Commit {
     fn drop(&mut self) {
         let doubt = self.doubt();
-        if let Some((waiter, doubt)) = self.waiter.take().zip(doubt) {
-            waiter.sender.send(Err(CommitError::Unknown(doubt)));
-        }
-    }
-}
-
-impl Step {
-    fn written(&self) -> Option<Oid> {
-        match self {
-            Self::Store(store, _) => Some(store.oid),
-            Self::Delete(oid, _) => Some(*oid),
-            Self::ReadCurrent(..) => None,
+        if let Some((waiting, doubt)) = self.waiting.take().zip(doubt) {
+            waiting.sender.fail(CommitError::Unknown(doubt));
         }
     }
 }
 
 impl Commits {
-    pub(super) fn is_feeding(&self) -> bool {
-        !self.feeding.is_empty()
-    }
-
-    /// It is the turn of others: of those that are open, or not open yet while there is room.
-    fn put_back(&mut self, number: u64) {
-        let behind = self.feeding.len().min(OPEN_MAX - 1);
-        self.feeding.insert(behind, number);
-    }
-
     pub(super) fn get_mut(&mut self, number: u64) -> Option<&mut Commit> {
         self.table.get_mut(&number)
+    }
+
+    pub(super) fn progress(&self, number: u64) -> Option<Progress> {
+        self.table.get(&number).map(|commit| commit.progress)
     }
 
     pub(super) fn remove(&mut self, number: u64) -> Option<Commit> {
@@ -161,8 +194,19 @@ impl Commits {
     }
 
     pub(super) fn in_doubt(&self) -> Vec<u64> {
-        let in_doubt = |commit: &Commit| matches!(commit.progress, Progress::InDoubt(_));
+        let in_doubt = |commit: &Commit| commit.progress == Progress::InDoubt;
         self.table.iter().filter(|(_, commit)| in_doubt(commit)).map(|(n, _)| *n).collect()
+    }
+
+    /// Whether there is no room for another one.
+    fn is_full(&self, sender: &CommitSender) -> bool {
+        let two_phase = || self.table.values().filter(|commit| commit.is_two_phase()).count();
+        match sender {
+            CommitSender::Finish(_) => self.table.len() >= COMMITS_MAX,
+            CommitSender::Vote(_) | CommitSender::Attempt(_) => {
+                self.table.len() >= COMMITS_MAX || two_phase() >= TWO_PHASE_MAX
+            }
+        }
     }
 }
 
@@ -175,101 +219,39 @@ impl Commits {
 
 impl State {
     pub(crate) fn commit(&mut self, cx: &mut Cx, request: CommitRequest, sender: CommitSender) {
-        if let Some(refusal) = self.commit_refusal(&request) {
-            return sender.send(Err(refusal));
+        if let Some(refusal) = self.commit_refusal(&request, &sender) {
+            return sender.fail(refusal);
         }
         self.commits.last += 1;
         let number = self.commits.last;
-        let late = move |state: &mut Self, cx: &mut Cx| state.commit_is_late(cx, number);
-        let waiter = Some(Waiter::new(cx, sender, self.call_timeout, late));
-        let (id, progress) = (txn_id(cx), Progress::Waiting);
-        let commit = Commit { request, id, progress, losses: 0, waiter };
+        let waiting = Some(self.waiting(cx, number, sender));
+        let id = request.restored.unwrap_or_else(|| txn_id(cx));
+        let progress = Progress::Waiting;
+        let commit = Commit { request, id, progress, handed_over: None, losses: 0, waiting };
         self.commits.table.insert(number, commit);
         self.start_feeding(cx, number);
     }
 
+    /// Someone who waits for a step of a transaction, no longer than a call may take.
+    pub(super) fn waiting(&self, cx: &mut Cx, number: u64, sender: CommitSender) -> Waiting {
+        let late = move |state: &mut Self, cx: &mut Cx| state.commit_is_late(cx, number);
+        let timer = self.call_timeout.map(|limit| cx.call_later(limit, late));
+        Waiting { sender, timer }
+    }
+
     /// Why a commit must fail at once, if it must.
-    fn commit_refusal(&self, request: &CommitRequest) -> Option<CommitError> {
+    fn commit_refusal(
+        &self,
+        request: &CommitRequest,
+        sender: &CommitSender,
+    ) -> Option<CommitError> {
         if let Some(refusal) = self.refusal() {
             return Some(refusal.into());
         }
         if request.snapshot.generation != self.shared.generation() {
             return Some(NotCommitted::HistoryChanged.into());
         }
-        let full = self.commits.table.len() >= COMMITS_MAX;
-        full.then(|| NotCommitted::Busy.into())
-    }
-
-    /// Sends a transaction, or has it sent once there is a connection.
-    pub(super) fn start_feeding(&mut self, cx: &mut Cx, number: u64) {
-        if self.ready_conn().is_some() {
-            self.commits.feeding.push_back(number);
-            self.feed(cx);
-        }
-    }
-
-    /// Sends what the output takes of the transactions that are being sent.
-    pub(super) fn feed(&mut self, cx: &mut Cx) {
-        let Some(conn) = self.ready_conn() else { return };
-        while cx.transport(conn).is_some_and(|transport| transport.output_len() < OUTPUT_HIGH) {
-            let Some(number) = self.commits.feeding.pop_front() else { return };
-            if !self.feed_one(cx, number) {
-                self.commits.put_back(number);
-            }
-        }
-    }
-
-    /// Sends some steps of a transaction, and its vote after the last; says whether it was.
-    fn feed_one(&mut self, cx: &mut Cx, number: u64) -> bool {
-        let Some((txn, mut next)) = self.begin(cx, number) else { return true };
-        let mut written = 0;
-        while written < SHARE {
-            let Some(commit) = self.commits.get_mut(number) else { return true };
-            let Some(step) = commit.request.steps.get(next).cloned() else {
-                commit.progress = Progress::Voted(self.shared.identity().epoch);
-                self.voted(number);
-                self.call(cx, Asked::Vote(number), Call::TpcVote(txn, true));
-                return true;
-            };
-            next += 1;
-            commit.progress = Progress::Feeding(txn, next);
-            written += self.send_step(cx, txn, step);
-        }
-        false
-    }
-
-    /// The transaction's number on this connection, and its next step.
-    fn begin(&mut self, cx: &mut Cx, number: u64) -> Option<(TxnNumber, usize)> {
-        let commit = self.commits.table.get_mut(&number)?;
-        if let Progress::Feeding(txn, next) = commit.progress {
-            return Some((txn, next));
-        }
-        self.commits.last_txn = self.commits.last_txn.wrapping_add(1);
-        let txn = self.commits.last_txn;
-        commit.progress = Progress::Feeding(txn, 0);
-        let snapshot = commit.request.snapshot.tid;
-        let begin = Begin { id: commit.id, snapshot, meta: commit.request.meta.clone() };
-        self.send(cx, &ClientMessage::TpcBegin(txn, begin));
-        Some((txn, 0))
-    }
-
-    /// Sends one step, and says how many bytes it takes, about.
-    fn send_step(&mut self, cx: &mut Cx, txn: TxnNumber, step: Step) -> usize {
-        const HEAD: usize = 64;
-        match step {
-            Step::Store(store, data) => {
-                let bytes = HEAD + data.len();
-                self.send_data(cx, &ClientMessage::Store(txn, store), data);
-                return bytes;
-            }
-            Step::ReadCurrent(oid, serial) => {
-                self.send(cx, &ClientMessage::ReadCurrent(txn, oid, serial));
-            }
-            Step::Delete(oid, serial) => {
-                self.send(cx, &ClientMessage::Delete(txn, oid, serial));
-            }
-        }
-        HEAD
+        self.commits.is_full(sender).then(|| NotCommitted::Busy.into())
     }
 
     /// The transaction is committed: what it wrote into the cache, then `last_tid`, then whoever
@@ -281,11 +263,13 @@ impl State {
         }
         self.shared.advance(tid);
         self.announce_own(tid, &commit);
-        commit.answer(cx, Ok(tid));
+        if !commit.succeed(cx, tid) {
+            self.confused(cx, "a finish to a vote");
+        }
     }
 
     /// With a rule left out, the cache believes that what was voted on is committed.
-    fn voted(&mut self, number: u64) {
+    pub(super) fn believe_early(&mut self, number: u64) {
         let early = self.commits.get_mut(number).filter(|_| !self.rules.cache_finished);
         let steps = early.map(|commit| commit.request.steps.clone()).unwrap_or_default();
         for step in &steps {
@@ -296,19 +280,19 @@ impl State {
     fn wrote(&mut self, step: &Step, tid: Tid) {
         let Some(oid) = step.written() else { return };
         self.loads.changed(oid, tid);
-        match step {
-            // A later commit may have changed it, should its invalidation have come first.
-            Step::Store(_, data) if tid > self.shared.last_tid() => {
-                self.cache.supersede(oid, tid, Some(data.clone()));
-            }
-            Step::Store(..) | Step::Delete(..) | Step::ReadCurrent(..) => {
-                self.cache.invalidate(oid, tid);
-            }
+        // A later commit may have changed it, should its invalidation have come first.
+        if let Step::Store(_, data) = step
+            && tid > self.shared.last_tid()
+        {
+            self.cache.supersede(oid, tid, Some(data.clone()));
+        } else {
+            self.cache.invalidate(oid, tid);
         }
     }
 
+    /// What an undo has changed was announced by the server.
     fn announce_own(&self, tid: Tid, commit: &Commit) {
-        if self.shared.dispatcher.is_listened_to() {
+        if commit.oids().next().is_some() && self.shared.dispatcher.is_listened_to() {
             let changed = Changed::Objects(commit.oids().collect());
             self.shared.dispatcher.invalidated(Invalidation { tid, changed, own: true });
         }
@@ -319,7 +303,11 @@ impl State {
         if let Failure::Conflict(conflict) = failure {
             self.cache.evict_older(conflict.oid, conflict.committed);
         }
-        match refused(failure) {
+        let Some(commit) = self.commits.get_mut(number) else { return };
+        // Of one that was sent again, it may be the first that was committed.
+        let doubt = commit.doubt().filter(|_| commit.is_restored() && commit.losses > 0);
+        let refused = refused(failure, commit.doubt().is_some());
+        match doubt.map(CommitError::Unknown).or(refused) {
             Some(error) => self.commit_ended(cx, number, error),
             None => self.unresolved(cx, number),
         }
@@ -327,37 +315,37 @@ impl State {
 
     pub(super) fn commit_ended(&mut self, cx: &mut Cx, number: u64, error: CommitError) {
         if let Some(mut commit) = self.commits.remove(number) {
-            commit.answer(cx, Err(error));
+            commit.fail(cx, error);
         }
     }
 
-    /// The time limit has ended. What was voted on stays in its table: when it turns out to be
-    /// committed, the cache must hear of it.
+    /// The time limit has ended. What may be committed stays in its table: when it turns out to
+    /// be, the cache must hear of it.
     fn commit_is_late(&mut self, cx: &mut Cx, number: u64) {
         let Some(commit) = self.commits.get_mut(number) else { return };
         let error = commit.given_up(NotCommitted::Timeout.into());
-        match commit.progress {
-            Progress::Voted(_) => commit.answer(cx, Err(error)),
-            Progress::Waiting | Progress::Feeding(..) | Progress::InDoubt(_) => {
-                self.withdraw(cx, number, error);
-            }
+        if matches!(commit.progress, Progress::Finishing(_)) {
+            commit.fail(cx, error);
+        } else {
+            self.withdraw(cx, number, error);
         }
     }
 
-    /// Ends a commit whose vote is not on the present connection.
-    fn withdraw(&mut self, cx: &mut Cx, number: u64, error: CommitError) {
+    /// Ends a transaction that nothing asks the present connection to commit.
+    pub(super) fn withdraw(&mut self, cx: &mut Cx, number: u64, error: CommitError) {
         let Some(mut commit) = self.commits.remove(number) else { return };
-        if let Progress::Feeding(txn, _) = commit.progress {
+        if let Some(txn) = commit.open_txn() {
             self.send(cx, &ClientMessage::TpcAbort(txn));
         }
-        commit.answer(cx, Err(error));
+        commit.fail(cx, error);
     }
 
-    /// The connection is lost: what was voted on is in doubt, the rest is sent again.
+    /// The connection is lost: what may have been committed is in doubt, the rest is sent again.
     pub(super) fn commits_lost(&mut self) {
         self.commits.feeding.clear();
-        // Nobody waits for these any more, and verification brings what they changed.
-        self.commits.table.retain(|_, commit| commit.waiter.is_some());
+        // R18: what was voted on ends with its connection. And of what nobody waits for any more,
+        // verification brings what it changed.
+        self.commits.table.retain(|_, commit| commit.waiting.is_some());
         self.commits.table.values_mut().for_each(Commit::lost);
     }
 
@@ -381,7 +369,8 @@ impl State {
 
     /// The database has another history: what was not sent yet began in the old one.
     pub(super) fn commits_outlived_history(&mut self, cx: &mut Cx) {
-        self.end_commits(cx, &NotCommitted::HistoryChanged.into(), |c| c.doubt().is_none());
+        let unsent = |commit: &Commit| commit.progress == Progress::Waiting;
+        self.end_commits(cx, &NotCommitted::HistoryChanged.into(), unsent);
     }
 
     pub(super) fn fail_commits(&mut self, cx: &mut Cx, why: &CallError) {
@@ -393,31 +382,32 @@ impl State {
         for (number, mut commit) in ended {
             self.commits.feeding.retain(|other| *other != number);
             let error = commit.given_up(why.clone());
-            commit.answer(cx, Err(error));
+            commit.fail(cx, error);
         }
     }
 }
 
-/// What a failure of the vote says; `None` when it says that nobody knows.
-fn refused(failure: &Failure) -> Option<CommitError> {
+/// What a failure of a step says; `None` when it says that nobody knows, of a step that finishes.
+fn refused(failure: &Failure, finishes: bool) -> Option<CommitError> {
     let why = match failure {
         Failure::Conflict(conflict) => return Some((*conflict).into()),
-        Failure::OutcomeUnknown(_) => return None,
+        Failure::OutcomeUnknown(_) if finishes => return None,
         Failure::Busy => NotCommitted::Busy,
         Failure::ReadOnly => NotCommitted::ReadOnly,
         Failure::DiskFull => NotCommitted::DiskFull,
         Failure::TransactionTooLarge(max) => NotCommitted::TooLarge(*max),
+        Failure::UndoRefused(oids) => NotCommitted::UndoRefused(oids.clone()),
+        Failure::NoSuchTid(tid) => NotCommitted::NoSuchTransaction(*tid),
+        Failure::Locked(oid, by) => NotCommitted::Locked { oid: *oid, by: by.clone() },
+        Failure::QuotaExceeded(bytes) => NotCommitted::QuotaExceeded(*bytes),
+        Failure::TidOutOfOrder(last) => NotCommitted::OutOfOrder(*last),
         Failure::Fenced
         | Failure::NoSuchTransaction
         | Failure::StorageFailed(_)
+        | Failure::OutcomeUnknown(_)
         | Failure::Damaged(_)
         | Failure::Unsupported
-        | Failure::Stopping
-        | Failure::UndoRefused(_)
-        | Failure::NoSuchTid(_)
-        | Failure::Locked(..)
-        | Failure::QuotaExceeded(_)
-        | Failure::TidOutOfOrder(_) => NotCommitted::Refused(call_error(failure).to_string()),
+        | Failure::Stopping => NotCommitted::Refused(call_error(failure).to_string()),
     };
     Some(why.into())
 }
@@ -432,10 +422,6 @@ pub(super) fn txn_id(cx: &mut Cx) -> TxnId {
 const COMMITS_MAX: usize = 4_096;
 /// Connections that a transaction may cost; then it is [`NotCommitted::Lost`].
 const LOSSES_MAX: u32 = 5;
-/// Transactions of which a part was sent; others wait until one of them has been sent whole. A
-/// server takes 1,024.
-const OPEN_MAX: usize = 64;
-/// Bytes of output beyond which no more of a transaction is written until it has drained.
-const OUTPUT_HIGH: usize = 1 << 20;
-/// Bytes of one transaction after which it is another one's turn.
-const SHARE: usize = 256 << 10;
+/// Transactions that a server keeps open between their votes, or is asked to; more are
+/// [`NotCommitted::Busy`]. A session of it may have 1,024 open.
+const TWO_PHASE_MAX: usize = 512;

@@ -13,6 +13,8 @@ pub struct Held {
     pub batches: usize,
     /// Questions.
     pub asks: usize,
+    /// Pages of history or of objects.
+    pub pages: usize,
     /// Requests for names.
     pub names: usize,
     /// Commits.
@@ -27,6 +29,7 @@ impl State {
             loads: self.loads.len(),
             batches: self.batches.len(),
             asks: self.asks.len(),
+            pages: self.browsing.len(),
             names: self.oids.len(),
             commits: self.commits.len(),
         }

@@ -137,7 +137,10 @@ impl State {
 
     pub(super) fn loaded(&mut self, cx: &mut Cx, key: Key, found: Loaded, data: Bytes) {
         let result = match found {
-            Loaded::Absent | Loaded::Deleted(_) => Err(LoadError::NotFound(key.0)),
+            Loaded::Absent => Err(LoadError::NotFound(key.0)),
+            Loaded::Deleted(validity) => {
+                Err(LoadError::Deleted { oid: key.0, tid: validity.serial })
+            }
             Loaded::Revision(validity, _) => Ok(self.learn(key, validity, data)),
         };
         self.settle(cx, key, &result);

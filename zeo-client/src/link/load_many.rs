@@ -165,7 +165,7 @@ impl State {
         batch.in_flight -= 1;
         let revision = match result {
             Ok(revision) => Some(revision.clone()),
-            Err(LoadError::NotFound(_)) => None,
+            Err(LoadError::NotFound(_) | LoadError::Deleted { .. }) => None,
             Err(error) => {
                 let error = Err(error.clone());
                 return self.batch_ended(cx, number, error);
@@ -214,7 +214,7 @@ pub(super) fn objects(
 }
 
 /// A small object must not keep a large page alive.
-fn unpinned(data: Bytes, page: usize) -> Bytes {
+pub(super) fn unpinned(data: Bytes, page: usize) -> Bytes {
     if data.len() < page / PINNED_MAX { Bytes::copy_from_slice(&data) } else { data }
 }
 

@@ -10,10 +10,13 @@
 //! Messages are applied in the order of the wire, inside their dispatch: the cache, then
 //! `last_tid`, then whoever waits.
 
+mod answer;
 mod ask;
+mod browse;
 mod calls;
 mod commit;
 mod connection;
+mod feed;
 #[cfg(feature = "sim")]
 mod held;
 mod invalidation;
@@ -22,6 +25,7 @@ mod load_many;
 mod oids;
 mod outcome;
 mod reconnect;
+mod two_phase;
 mod verify;
 
 use std::sync::Arc;
@@ -38,10 +42,14 @@ use crate::options::Options;
 use crate::rules::Rules;
 use crate::shared::Shared;
 
+pub(crate) use self::answer::{Attempt, Clash, CommitSender};
 use self::ask::Asks;
+use self::browse::Browsing;
+pub(crate) use self::browse::{Found, PageSender};
 use self::calls::{Asked, Calls};
+pub(crate) use self::commit::CommitRequest;
 use self::commit::Commits;
-pub(crate) use self::commit::{CommitRequest, Step};
+pub(crate) use self::feed::Step;
 #[cfg(feature = "sim")]
 pub use self::held::Held;
 use self::invalidation::Pages;
@@ -51,6 +59,7 @@ use self::load_many::{Batches, objects};
 use self::oids::OidRequests;
 use self::reconnect::Connecting;
 pub(crate) use self::reconnect::Server;
+pub(crate) use self::two_phase::Resolved;
 use self::verify::Verification;
 
 /// The state of a client's private reactor.
@@ -68,6 +77,7 @@ pub struct State {
     loads: Loads,
     batches: Batches,
     asks: Asks,
+    browsing: Browsing,
     oids: OidRequests,
     commits: Commits,
 }
@@ -109,6 +119,7 @@ impl State {
             loads: Loads::default(),
             batches: Batches::default(),
             asks: Asks::default(),
+            browsing: Browsing::default(),
             oids: OidRequests::default(),
             commits: Commits::default(),
         }
@@ -179,6 +190,12 @@ impl State {
                 self.resolved(cx, number, id, outcome);
             }
             (Asked::Vote(number), Reply::Finished(tid)) => self.finished(cx, number, tid),
+            (Asked::Vote(number), Reply::Voted) => self.voted(cx, number),
+            (Asked::Vote(number), Reply::Conflicts(found)) => {
+                self.conflicts(cx, number, found, tail);
+            }
+            (Asked::Browse, reply) => self.browsed(cx, reply, tail),
+            (Asked::Size(ask), Reply::Size(size)) => self.measured(cx, ask, size),
             (Asked::CatchUp, Reply::CatchUp(page)) => self.caught_up(cx, call, page),
             (Asked::Heartbeat, Reply::Pong) => {}
             (asked, reply) => {
@@ -197,9 +214,10 @@ impl State {
             Asked::Load(key) => self.load_failed(cx, key, failure),
             Asked::LoadMany(page) => self.load_many_failed(cx, &page, failure),
             Asked::NewOids => self.new_oids_failed(cx, failure),
-            Asked::Ping(ask) | Asked::LastTid(ask) | Asked::Outcome(ask) => {
+            Asked::Ping(ask) | Asked::LastTid(ask) | Asked::Outcome(ask) | Asked::Size(ask) => {
                 self.ask_failed(cx, ask, failure);
             }
+            Asked::Browse => self.browse_failed(cx, failure),
             Asked::Resolve(number, id) => self.resolve_failed(cx, number, id, failure),
             Asked::Vote(number) => self.vote_failed(cx, number, failure),
             Asked::CatchUp => self.catch_up_failed(cx, failure),
@@ -218,6 +236,7 @@ impl State {
     fn fail_all(&mut self, cx: &mut Cx, why: &CallError) {
         self.fail_loads(cx, &why.clone().into());
         self.fail_asks(cx, why);
+        self.fail_browsing(cx, why);
         self.fail_oids(cx, why);
         self.fail_commits(cx, why);
     }
@@ -231,7 +250,7 @@ impl Drop for State {
         self.shared.set_connected(false);
         drop((mem::take(&mut self.loads), mem::take(&mut self.batches)));
         drop((mem::take(&mut self.asks), mem::take(&mut self.oids)));
-        drop(mem::take(&mut self.commits));
+        drop((mem::take(&mut self.browsing), mem::take(&mut self.commits)));
         self.shared.dispatcher.close();
     }
 }

@@ -20,8 +20,7 @@ impl State {
     /// opened its storage again, so it is asked after the next connection; but not for ever.
     pub(super) fn unresolved(&mut self, cx: &mut Cx, number: u64) {
         let Some(commit) = self.commits.get_mut(number) else { return };
-        let Some(doubt) = commit.doubt() else { return };
-        commit.progress = Progress::InDoubt(doubt.epoch());
+        commit.progress = Progress::InDoubt;
         let id = commit.id;
         cx.call_later(self.connecting.wait_timeout(), move |state, cx| {
             state.doubt_remains(cx, number, id);
@@ -57,15 +56,14 @@ impl State {
             self.loads.changed(oid, tid);
         }
         self.shared.advance(tid);
-        commit.answer(cx, Ok(tid));
+        commit.succeed(cx, tid);
     }
 
     /// It had not, and never will under that name.
     pub(super) fn was_not_committed(&mut self, cx: &mut Cx, number: u64) {
         let generation = self.shared.generation();
         let Some(commit) = self.commits.get_mut(number) else { return };
-        commit.id = txn_id(cx);
-        commit.progress = Progress::Waiting;
+        commit.begin_again(txn_id(cx));
         if commit.generation() != generation {
             self.commit_ended(cx, number, NotCommitted::HistoryChanged.into());
         } else if commit.is_hopeless() {
@@ -105,9 +103,8 @@ impl State {
 
     /// The commit, if it is still in doubt under that name.
     fn in_doubt(&mut self, number: u64, id: TxnId) -> Option<&mut Commit> {
-        let in_doubt = |commit: &&mut Commit| {
-            matches!(commit.progress, Progress::InDoubt(_)) && commit.id == id
-        };
+        let in_doubt =
+            |commit: &&mut Commit| commit.progress == Progress::InDoubt && commit.id == id;
         self.commits.get_mut(number).filter(in_doubt)
     }
 }

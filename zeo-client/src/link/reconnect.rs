@@ -139,6 +139,7 @@ impl State {
         tracing::info!(server = %self.connecting.server.name, "connected");
         self.resend_asks(cx);
         self.resend_oids(cx);
+        self.resend_browsing(cx);
         self.resend_loads(cx);
         self.resend_commits(cx);
         if let Some(waiter) = self.connecting.waiter.take() {

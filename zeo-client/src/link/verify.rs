@@ -145,6 +145,7 @@ impl State {
         self.shared.oids().clear();
         self.shared.replace_history(last_tid);
         self.fail_loads(cx, &LoadError::HistoryChanged);
+        self.fail_browsing(cx, &CallError::HistoryChanged);
         self.commits_outlived_history(cx);
         self.announce(last_tid, Change::Everything);
     }

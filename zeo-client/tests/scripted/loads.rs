@@ -37,11 +37,15 @@ fn everybody_who_waits_for_the_same_shares_one_question() {
 #[test]
 fn r11_that_an_object_does_not_exist_is_not_remembered() {
     let mut scene = Scene::new();
-    for absent in [Loaded::Absent, Loaded::Deleted(validity(4))] {
-        let mut load = scene.client.nb().load(Oid::new(1));
+    let oid = Oid::new(1);
+    for (absent, error) in [
+        (Loaded::Absent, LoadError::NotFound(oid)),
+        (Loaded::Deleted(validity(4)), LoadError::Deleted { oid, tid: tid(4) }),
+    ] {
+        let mut load = scene.client.nb().load(oid);
         let (call, _) = scene.call();
         scene.reply(call, Reply::Loaded(absent));
-        assert_eq!(scene.take(&mut load), Err(LoadError::NotFound(Oid::new(1))));
+        assert_eq!(scene.take(&mut load), Err(error));
     }
 }
 
