@@ -24,6 +24,7 @@ mod crowd;
 mod load;
 mod machine;
 mod measure;
+mod past;
 mod peers;
 mod plan;
 mod raw_link;
@@ -41,6 +42,9 @@ fn main() {
     let mut arguments = std::env::args().skip(1).peekable();
     if arguments.next_if(|first| first == reopen::ROLE).is_some() {
         return reopen::live_until_killed(arguments);
+    }
+    if arguments.next_if(|first| first == past::ROLE).is_some() {
+        return past::measure_inside(arguments);
     }
     let plan = Plan::new(arguments);
     println!("{}\n\n{}", machine::describe(&plan.dir), table::HEAD);
@@ -70,6 +74,7 @@ const SUBJECTS: [Subject; 15] = [
     ("commits in two phases", commit::two_phases),
     ("durable commits of 100 objects", commit::many_objects),
     ("reopening", reopen::reopening),
+    ("store by itself", past::inside_the_storage),
     ("invalidation", crowd::invalidation),
     ("reactor", reactor::reactor),
     ("peers", peers::peers),

@@ -49,15 +49,15 @@ impl<'a, D: Disk> Reader<'a, D> {
     }
 
     /// Goes to the group in which the first transaction that is not before `tid` may be: the last
-    /// that begins before it.
+    /// that begins before it, and before any damage.
     pub(in crate::storage) fn seek(&mut self, tid: Tid) -> Result<(), StorageError> {
-        while let Some(header) = self.next_header()? {
-            if header.tid_before >= tid {
-                break;
+        loop {
+            match self.next_header() {
+                Ok(Some(header)) if header.tid_before < tid => self.open(&header),
+                Ok(_) | Err(StorageError::Damaged(_)) => return Ok(()),
+                Err(error) => return Err(error),
             }
-            self.open(&header);
         }
-        Ok(())
     }
 
     /// Goes to an item whose place is said to be known; false if there is none.
@@ -160,8 +160,10 @@ impl<'a, D: Disk> Reader<'a, D> {
         if at >= self.limit {
             return Ok(None);
         }
-        let header = self.walker.next_header().map_err(unreadable(at))?;
-        header.map(Some).ok_or_else(|| vanished(at))
+        match self.walker.next_header().map_err(unreadable(at))? {
+            Some(header) => Ok(Some(header)),
+            None => Err(vanished(self.walker.next_place().map_err(unreadable(at))?)),
+        }
     }
 
     fn open(&mut self, header: &GroupHeader) {
@@ -170,5 +172,60 @@ impl<'a, D: Disk> Reader<'a, D> {
         self.passed += u64::from(GROUP_HEADER);
         (self.group, self.at) = (header.at, start);
         self.end = start.saturating_add(header.items_len);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use zeo_proto::{Oid, Tid};
+
+    use crate::storage::testing::{World, commit, committed, new, transactions};
+    use crate::storage::{Cursor, HistoryItem, Record, Storage};
+
+    /// A transaction of many MiB must not be read from its beginning for each page.
+    #[test]
+    fn a_page_in_a_long_group_takes_a_few_reads_wherever_it_begins() {
+        let world = World::new(1);
+        let storage = world.open().unwrap();
+        let large = |oid| {
+            let data = Bytes::from(vec![7; 64 << 10]);
+            Record::store(Oid::new(oid), Some(Tid::ZERO), data, None)
+        };
+        committed(&storage, commit(1, (1..=200).map(large)));
+        committed(&storage, commit(2, [new(201, "small")]));
+        let (mut next, mut records) = (Some(Cursor::new(Tid::ZERO)), 0);
+        while let Some(cursor) = next {
+            world.disk.fail_read_in(8);
+            let page = storage.transactions(&cursor, Tid::MAX, 400_000).unwrap();
+            assert!(world.disk.is_waiting_to_fail(), "more than 8 reads for {cursor:?}");
+            records += page.items.iter().filter(|item| is_record(item)).count();
+            next = page.next;
+        }
+        world.disk.forgive();
+        assert_eq!(records, 201);
+    }
+
+    /// The data of a page is in the memory that it was read into.
+    #[test]
+    fn the_data_of_a_page_is_not_copied() {
+        let world = World::new(1);
+        let storage = world.open().unwrap();
+        committed(&storage, commit(1, (1..=9).map(|oid| new(oid, "some data"))));
+        let items = transactions(&storage);
+        let data: Vec<_> = items.iter().filter_map(data_of).collect();
+        let apart = |pair: &[&Bytes]| pair[1].as_ptr() as usize - pair[0].as_ptr() as usize;
+        assert!(data.windows(2).all(|pair| apart(pair) == 40 + 9));
+    }
+
+    fn is_record(item: &HistoryItem) -> bool {
+        matches!(item, HistoryItem::Record(_))
+    }
+
+    fn data_of(item: &HistoryItem) -> Option<&Bytes> {
+        match item {
+            HistoryItem::Record(record) => record.data.as_ref(),
+            HistoryItem::Transaction(_) => None,
+        }
     }
 }
