@@ -71,6 +71,7 @@ const SUBJECTS: [Subject; 15] = [
     ("served loads, one a millisecond", served::now_and_then),
     ("durable commits, 1 caller", commit::one_caller),
     ("durable commits, 64 callers", commit::many_callers),
+    ("commits in two phases", commit::two_phases),
     ("durable commits of 100 objects", commit::many_objects),
     ("reopening", reopen::reopening),
     ("store by itself", past::inside_the_storage),
