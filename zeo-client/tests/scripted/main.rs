@@ -10,4 +10,5 @@ mod loads;
 mod oids;
 mod outcomes;
 mod scene;
+mod two_phase;
 mod verification;
