@@ -72,8 +72,10 @@ pub use messages::{
 pub use server::{ServerConnection, ServerEvent};
 
 /// How many oids one [`Call::LoadMany`] may ask for; also entries in one page of a history, of
-/// transactions, of objects, or of conflicts.
+/// objects, or of conflicts.
 pub const MAX_BATCH: usize = 1_024;
+/// Transactions and records in one page of transactions.
+pub const MAX_ITEMS: usize = 16 << 10;
 /// Oids that a refused undo lists.
 pub const MAX_IN_THE_WAY: usize = 1_000;
 /// How many oids one [`Call::NewOids`] may ask for.

@@ -13,7 +13,7 @@ use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
 use crate::bounded::{Binary, List, OptionalList, Reason, Text};
-use crate::{MAX_BATCH, MAX_IN_THE_WAY, MAX_META, MAX_PAGE, Oid, Tid, TxnId};
+use crate::{MAX_BATCH, MAX_IN_THE_WAY, MAX_ITEMS, MAX_META, MAX_PAGE, Oid, Tid, TxnId};
 
 /// Names a call on its connection; chosen by the caller, unique among its calls in flight.
 pub type CallId = u64;
@@ -243,7 +243,7 @@ pub struct HistoryEntry {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TransactionsPage {
     /// Transactions, each before its records.
-    #[serde(with = "List::<MAX_PAGE>")]
+    #[serde(with = "List::<MAX_ITEMS>")]
     pub items: Vec<HistoryItem>,
     /// Where the next page begins; `None` at the end.
     pub next: Option<Cursor>,

@@ -5,7 +5,7 @@ use std::fmt::Debug;
 use bytes::Bytes;
 use zeo_proto::{
     Begin, Call, CatchUp, ClientEvent, ClientMessage, Failure, FrameReader, Goodbye, Head,
-    HistoryItem, HistoryRecord, Loaded, MAX_BATCH, MAX_FRAME, MAX_IN_THE_WAY, MAX_META,
+    HistoryItem, HistoryRecord, Loaded, MAX_BATCH, MAX_FRAME, MAX_IN_THE_WAY, MAX_ITEMS, MAX_META,
     MAX_NEW_OIDS, MAX_OBJECT, MAX_PAGE, MAX_REASON, ObjectsPage, Oid, PINNED_MAX, Reply,
     ServerEvent, ServerMessage, Store, Tid, TransactionsPage, TxnId, TxnMeta, Validity, WireError,
     decode, encode, encode_head, fuzzing, write_frame,
@@ -158,7 +158,7 @@ fn pages_of_history_have_their_bound() {
             Reply::Transactions(Box::new(TransactionsPage { items, next: None })),
         )
     };
-    bounded(page, MAX_PAGE, &[[1, 0, 0, 0].as_slice(), &[0; 18]].concat());
+    bounded(page, MAX_ITEMS, &[[1, 0, 0, 0].as_slice(), &[0; 18]].concat());
 }
 
 #[test]

@@ -19,7 +19,9 @@ fn what_a_client_says_has_these_bytes() {
 
 #[test]
 fn what_a_server_says_has_these_bytes() {
-    for (message, tail, bytes) in server_messages() {
+    for (message, tail, bytes) in
+        server_messages().into_iter().chain(history_messages()).chain(failures())
+    {
         holds(&message, tail, bytes);
     }
 }
@@ -156,6 +158,13 @@ fn server_messages() -> Vec<(ServerMessage, &'static [u8], &'static str)> {
          "00000018 00000000 0700000000000000 08000000 1112131415161718"),
         (ServerMessage::Reply(7, Reply::Status), b"{}",
          "00000012 00000000 0700000000000000 09000000 7b7d"),
+    ]
+}
+
+/// Message, tail, and the whole frame, a group for each field.
+#[rustfmt::skip]
+fn history_messages() -> Vec<(ServerMessage, &'static [u8], &'static str)> {
+    vec![
         (ServerMessage::Reply(7, Reply::Conflicts(vec![found(Some(Loaded::Revision(CURRENT, 4))), found(None)])), b"data",
          "0000005f 00000000 0700000000000000 0a000000 0200000000000000
           0102030405060708 2122232425262728 1112131415161718 01 02000000 1112131415161718 00 04000000
@@ -175,6 +184,13 @@ fn server_messages() -> Vec<(ServerMessage, &'static [u8], &'static str)> {
           1112131415161718 01 3132333435363738"),
         (ServerMessage::Reply(7, Reply::Size(Size { objects: 5, bytes: 1 << 30 })), b"",
          "00000020 00000000 0700000000000000 0e000000 0500000000000000 0000004000000000"),
+    ]
+}
+
+/// Message, tail, and the whole frame, a group for each field.
+#[rustfmt::skip]
+fn failures() -> Vec<(ServerMessage, &'static [u8], &'static str)> {
+    vec![
         (ServerMessage::Failure(7, Failure::Conflict(Conflict { oid: OID, committed: END, read: TID })), b"",
          "00000028 01000000 0700000000000000 00000000 0102030405060708 2122232425262728
           1112131415161718"),

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use zeo_proto::{Begin, Failure, MAX_OBJECT, Oid, Store, Tid, TxnNumber};
 use zeo_reactor::{ConnId, Context};
 
-use crate::database::DatabaseId;
+use crate::database::{Database, DatabaseId};
 use crate::server::Server;
 use crate::session::Caller;
 use crate::storage::Record;
@@ -138,9 +138,11 @@ impl Server {
         let open = session.transactions.remove(&number);
         let database = self.databases.at_mut(id);
         database.open_transactions -= usize::from(open.is_some());
-        let spilling = database.spills.take_vote(conn, number);
-        let pending = spilling.or_else(|| database.undos.take_vote(conn, number));
-        let mut transaction = open.or(pending.map(|ballot| ballot.transaction));
+        let pending = |database: &mut Database| {
+            let spilling = database.spills.take_vote(conn, number);
+            spilling.or_else(|| database.undos.take_vote(conn, number))
+        };
+        let mut transaction = open.or_else(|| pending(database).map(|ballot| ballot.transaction));
         database.counters.aborts += u64::from(transaction.is_some() || vote.is_some());
         self.buffered_bytes -= transaction.as_ref().map_or(0, OpenTransaction::memory);
         let kept = transaction.as_mut().and_then(OpenTransaction::take_lock);

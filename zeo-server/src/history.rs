@@ -177,5 +177,6 @@ fn told_item(item: storage::HistoryItem, all_data: &mut Vec<u8>) -> HistoryItem 
 /// Bytes of a page of transactions, as [`storage::HistoryItem::size`] counts them; a single record
 /// may have more. All but the data must fit a head of 1 MiB.
 const PAGE_BYTES: usize = (1 << 20) - (4 << 10);
+const _: () = assert!(PAGE_BYTES / storage::ITEM < zeo_proto::MAX_ITEMS, "one counts for as much");
 /// Bytes of user, description and extension in a page of an object's history.
 const HISTORY_BYTES: usize = 512 << 10;

@@ -13,6 +13,7 @@ use crate::storage::Cursor;
 use crate::transaction::OpenTransaction;
 
 /// What the server knows of one client, from the welcome until either side closes.
+#[expect(clippy::struct_excessive_bools, reason = "they are independent")]
 #[derive(Debug)]
 pub(crate) struct Session {
     /// Which database it asked for.

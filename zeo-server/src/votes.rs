@@ -148,7 +148,7 @@ impl Server {
         }
         if !self.sessions.contains_key(&ballot.caller.conn) {
             // Nobody is there to finish it, or to be told.
-            return self.forget_ballot(ballot);
+            return self.forget_ballot(&ballot);
         }
         if !is_free && votes.waiting() >= self.limits.waiting_votes {
             return self.refuse_vote(cx, id, ballot, Failure::Busy);
@@ -239,10 +239,12 @@ impl Server {
                 Some(_) if ballot.mode.resolving && ballot.transaction.rounds() < MOST_ROUNDS => {
                     self.load_conflicts(cx, id, (lock, ballot), conflicts);
                 }
-                Some(&conflict) => self.end_vote(cx, id, ballot, Refused::Conflict(conflict), lock),
+                Some(&conflict) => {
+                    self.end_vote(cx, id, (lock, ballot), Refused::Conflict(conflict))
+                }
             },
             Ok(other) => unreachable!("a check was answered with {other:?}"),
-            Err(refused) => self.end_vote(cx, id, ballot, refused, lock),
+            Err(refused) => self.end_vote(cx, id, (lock, ballot), refused),
         }
     }
 
@@ -336,7 +338,7 @@ impl Server {
             Err(panicked) => {
                 tracing::error!("loading conflicts panicked: {panicked}");
                 let refused = Refused::Failed(panicked.to_string());
-                return self.end_vote(cx, id, ballot, refused, lock);
+                return self.end_vote(cx, id, (lock, ballot), refused);
             }
         };
         self.set_state(id, lock, State::Resolving);
@@ -360,7 +362,7 @@ impl Server {
     /// The same; returns who gets his locks by that.
     fn let_go(&mut self, cx: &mut Context<Self>, id: DatabaseId, lock: LockId) -> Vec<LockId> {
         if let Some(ballot) = self.take_ballot(id, lock) {
-            self.forget_ballot(ballot);
+            self.forget_ballot(&ballot);
         }
         let votes = &mut self.databases.at_mut(id).votes;
         if let Some(Vote { conn, number, timer, .. }) = votes.table.remove(&lock) {
@@ -375,7 +377,7 @@ impl Server {
         votes.locks.release(lock)
     }
 
-    pub(crate) fn forget_ballot(&mut self, ballot: Ballot) {
+    fn forget_ballot(&mut self, ballot: &Ballot) {
         self.buffered_bytes -= ballot.transaction.memory();
     }
 
@@ -423,13 +425,12 @@ impl Server {
         &mut self,
         cx: &mut Context<Self>,
         id: DatabaseId,
-        ballot: Ballot,
+        (lock, ballot): (LockId, Ballot),
         refused: Refused,
-        lock: LockId,
     ) {
         let caller = ballot.caller;
         let before = self.buffered_bytes;
-        self.forget_ballot(ballot);
+        self.forget_ballot(&ballot);
         self.buffered(cx, caller.conn, before);
         self.refused(cx, id, caller, refused);
         self.release(cx, id, lock);
@@ -444,7 +445,7 @@ impl Server {
             });
             if let Some(ballot) = self.take_ballot(id, lock) {
                 let caller = ballot.caller;
-                self.forget_ballot(ballot);
+                self.forget_ballot(&ballot);
                 if !is_answered {
                     self.fail(cx, caller, Failure::Stopping);
                 }

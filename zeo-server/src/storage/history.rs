@@ -368,4 +368,4 @@ fn first(oids: &[Oid]) -> Oid {
 const FEWEST_OBJECTS: usize = 64;
 const MOST_OBJECTS: usize = 8 << 10;
 /// What every item of a page counts for beside what is in it.
-pub(super) const ITEM: usize = 64;
+pub(crate) const ITEM: usize = 64;

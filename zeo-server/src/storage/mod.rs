@@ -42,6 +42,7 @@ use bytes::Bytes;
 use zeo_proto::{Conflict, Identity, Oid, Outcome, OutcomeQuery, Tid, TxnId, TxnMeta, Validity};
 
 pub use error::{Damage, OpenError};
+pub(crate) use history::ITEM;
 pub use history::{
     Cursor, CursorPlace, HistoryEntry, HistoryItem, HistoryLimit, HistoryRecord, ObjectsPage, Size,
     TransactionHead, TransactionsPage, UndoLimits, UndoRefused,

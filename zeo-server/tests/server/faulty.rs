@@ -169,6 +169,8 @@ impl Storage for Faulty {
         as_of: Tid,
         limit: HistoryLimit,
     ) -> Result<Vec<HistoryEntry>, StorageError> {
+        let held = |now: &mut Faults| now.held_history;
+        drop(self.changed.wait_timeout_while(self.used(), PATIENCE, held).unwrap());
         self.storage.history(oid, before, as_of, limit)
     }
 

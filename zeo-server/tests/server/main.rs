@@ -11,6 +11,7 @@ mod bounds;
 mod commits;
 mod daemon;
 mod faulty;
+mod history;
 mod hostile;
 mod loads;
 mod order;
