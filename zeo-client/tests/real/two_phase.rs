@@ -66,6 +66,21 @@ fn r19_a_lock_is_not_handed_to_a_waiter_that_is_gone() {
     drop(waiting);
 }
 
+// A server stops reading a connection that has 256 calls in flight; were these votes among them, the
+// finish that they wait for would wait for them.
+#[test]
+fn a_finish_passes_by_all_the_votes_that_wait_for_it() {
+    let server = server();
+    let db = client(&server);
+    let oid = create(&db, "0");
+    let voted = store(&db, oid, "1").vote().unwrap();
+    let waiting: Vec<_> = (0..400).map(|_| db.nb().vote(store(&db, oid, "2"))).collect();
+    db.nb().finish(voted).wait().unwrap().unwrap();
+    for vote in waiting {
+        assert!(matches!(vote.wait().unwrap(), Err(CommitError::Conflict(_))));
+    }
+}
+
 // The locks of disjoint objects do not meet; a shared one (`read_current`) meets an exclusive one.
 #[test]
 fn a_commit_in_one_round_trip_passes_between_anothers_vote_and_finish() {
