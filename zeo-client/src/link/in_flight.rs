@@ -179,5 +179,5 @@ pub(super) fn txn_id(cx: &mut Cx) -> TxnId {
     TxnId::from_bytes(number.to_be_bytes())
 }
 
-/// Connections that a transaction may cost; then it is [`NotCommitted::Lost`].
+/// Connections that a transaction may cost; then it is [`Lost`](crate::NotCommitted::Lost).
 const LOSSES_MAX: u32 = 5;

@@ -1,7 +1,7 @@
 //! The client with a real server in the same process: transactions in two phases, conflicts,
 //! history.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod copying;
 mod history;

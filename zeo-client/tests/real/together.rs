@@ -44,7 +44,9 @@ fn transfers_in_both_directions_at_once_do_not_wait_for_each_other_in_a_circle()
             }
         })
     });
-    threads.into_iter().for_each(|thread| thread.unwrap().join().unwrap());
+    for thread in threads {
+        thread.unwrap().join().unwrap();
+    }
     assert_eq!((balance(&client(&here), from), balance(&client(&there), to)), (100, 100));
 }
 

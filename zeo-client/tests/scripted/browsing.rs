@@ -39,24 +39,24 @@ fn a_transaction_that_is_longer_than_a_page_is_read_apart_from_the_others() {
     let mut page = scene.client.nb().transactions_page(tid(3)..=tid(8));
     let call = scene.expect(&Call::Transactions(Cursor::from_tid(tid(3)), tid(8)));
     let items = vec![head(4, 1), record(1, 3), head(6, 3), record(2, 0)];
-    let next = Some(Cursor { tid: tid(6), record: 1 });
-    reply_page(&mut scene, call, items, next, b"onetw");
+    let next = Cursor { tid: tid(6), record: 1 };
+    reply_page(&mut scene, call, items, Some(next), b"one");
     let page = scene.take(&mut page).unwrap();
     assert_eq!(page.next, Some(tid(7)));
     let [first, second] = &page.transactions[..] else { panic!() };
     assert_eq!((first.head.tid, first.rest), (tid(4), None));
     assert_eq!(first.records[0].data.as_deref(), Some(&b"one"[..]));
-    assert_eq!((second.head.records, second.records.len(), second.rest), (3, 1, next));
+    assert_eq!((second.head.records, second.records.len(), second.rest), (3, 1, Some(next)));
 
-    let mut rest = scene.client.nb().records_page(next.unwrap());
-    let call = scene.expect(&Call::Transactions(next.unwrap(), tid(6)));
-    let after = Some(Cursor { tid: tid(6), record: 2 });
-    reply_page(&mut scene, call, vec![record(3, 2)], after, b"ab");
+    let mut rest = scene.client.nb().records_page(next);
+    let call = scene.expect(&Call::Transactions(next, tid(6)));
+    let after = Cursor { tid: tid(6), record: 2 };
+    reply_page(&mut scene, call, vec![record(3, 2)], Some(after), b"ab");
     let rest = scene.take(&mut rest).unwrap();
-    assert_eq!((rest.records[0].oid, rest.next), (Oid::new(3), after));
+    assert_eq!((rest.records[0].oid, rest.next), (Oid::new(3), Some(after)));
 
-    let mut last = scene.client.nb().records_page(after.unwrap());
-    let call = scene.expect(&Call::Transactions(after.unwrap(), tid(6)));
+    let mut last = scene.client.nb().records_page(after);
+    let call = scene.expect(&Call::Transactions(after, tid(6)));
     reply_page(&mut scene, call, vec![record(4, 2)], Some(Cursor::from_tid(tid(7))), b"ab");
     assert_eq!(scene.take(&mut last).unwrap().next, None);
 }
