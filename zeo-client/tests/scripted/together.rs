@@ -38,21 +38,27 @@ fn when_a_vote_fails_all_are_aborted_and_the_error_names_the_database() {
     assert_eq!(pair.one.message().0, ClientMessage::TpcAbort(one));
 }
 
-// R18: a vote that was lost while the others were voted on.
+// R18: a vote that was lost while the others were voted on. Whichever it is, it must be noticed while
+// nothing is finished.
 #[test]
 fn r18_a_vote_that_was_lost_meanwhile_is_noticed_before_anything_is_finished() {
-    let mut pair = Pair::new();
-    let mut commit = pin!(pair.commit());
-    let (call, _) = pair.vote_on_one(commit.as_mut());
-    pair.one.reply(call, Reply::Voted);
-    let (call, two) = pair.vote_on_two(commit.as_mut());
-    pair.one.cut();
-    pair.two.reply(call, Reply::Voted);
-    pair.two.go_on(commit.as_mut());
-    let why = NotCommitted::Lost.into();
-    let failed = TogetherError::NotCommitted { identity: identity(UUID), why };
-    assert_eq!(pair.one.finish(commit), Err(failed));
-    assert_eq!(pair.two.message().0, ClientMessage::TpcAbort(two));
+    for first in [true, false] {
+        let mut pair = Pair::new();
+        let mut commit = pin!(pair.commit());
+        let (call, one) = pair.vote_on_one(commit.as_mut());
+        pair.one.reply(call, Reply::Voted);
+        let (call, two) = pair.vote_on_two(commit.as_mut());
+        pair.two.reply(call, Reply::Voted);
+        pair.two.flow();
+        let (lost, uuid) = if first { (&mut pair.one, UUID) } else { (&mut pair.two, OTHER) };
+        lost.cut();
+        lost.until(|scene| scene.client.is_connected());
+        let why = NotCommitted::Lost.into();
+        let failed = TogetherError::NotCommitted { identity: identity(uuid), why };
+        assert_eq!(pair.end(commit), Err(failed));
+        let (other, txn) = if first { (&mut pair.two, two) } else { (&mut pair.one, one) };
+        assert_eq!(other.message().0, ClientMessage::TpcAbort(txn));
+    }
 }
 
 #[test]
@@ -174,6 +180,18 @@ impl Pair {
         self.one.go_on(commit.as_mut());
         self.two.go_on(commit.as_mut());
         (one, two)
+    }
+
+    /// What it comes to without another word of the servers.
+    fn end(&mut self, mut commit: Pin<&mut impl Future<Output = Together>>) -> Together {
+        for _ in 0..10 {
+            if let Some(end) = look(commit.as_mut()) {
+                return end;
+            }
+            self.one.flow();
+            self.two.flow();
+        }
+        panic!("it does not end");
     }
 
     /// What is asked of the second once the first has answered.
