@@ -61,7 +61,7 @@ fn main() {
 type Subject = (&'static str, fn(&Plan) -> Vec<Row>);
 
 /// Idle sessions come first: later, the process has memory to spare in which they would not show.
-const SUBJECTS: [Subject; 15] = [
+const SUBJECTS: [Subject; 16] = [
     ("idle sessions", crowd::idle),
     ("load, in cache", load::cached),
     ("load, cold", load::cold),

@@ -176,7 +176,7 @@ impl Damaged<'_> {
                     next = following;
                 }
                 // What is damaged is passed over, transaction by transaction.
-                Err(StorageError::Damaged(_)) => match { self.following(next.tid) } {
+                Err(StorageError::Damaged(_)) => match self.following(next.tid) {
                     Some(tid) => next = Cursor::new(tid),
                     None => break,
                 },

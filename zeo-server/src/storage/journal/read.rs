@@ -109,13 +109,14 @@ impl<'a, D: Disk> Reader<'a, D> {
         ahead: &Ahead,
         tid: Tid,
     ) -> Result<HistoryRecord, StorageError> {
-        let bytes = self.bytes(ahead)?;
-        let (found, record) = parse::record(&bytes).map_err(|what| self.damaged(what))?;
-        if found != tid {
+        let parsed = parse::record(self.bytes(ahead)?);
+        let parsed = parsed.map_err(|what| self.damaged(what))?;
+        if parsed.tid != tid {
             return Err(self.damaged("it is a record of another transaction"));
         }
+        let data = parsed.data_offset.map(|from| self.data(ahead, from)).transpose()?;
         self.skip(ahead);
-        Ok(record)
+        Ok(HistoryRecord { data, ..parsed.record })
     }
 
     /// Takes a transaction's head.
@@ -123,32 +124,40 @@ impl<'a, D: Disk> Reader<'a, D> {
         &mut self,
         ahead: &Ahead,
     ) -> Result<TransactionHead, StorageError> {
-        let bytes = self.bytes(ahead)?;
-        let head = parse::transaction(&bytes).map_err(|what| self.damaged(what))?;
+        let head = parse::transaction(self.bytes(ahead)?);
+        let head = head.map_err(|what| self.damaged(what))?;
         self.skip(ahead);
         Ok(head)
     }
 
     /// Takes what is neither.
     pub(in crate::storage) fn other(&mut self, ahead: &Ahead) -> Result<(), StorageError> {
-        let bytes = self.bytes(ahead)?;
-        parse::whole(&bytes).map_err(|what| self.damaged(what))?;
+        let whole = parse::whole(self.bytes(ahead)?).map(drop);
+        whole.map_err(|what| self.damaged(what))?;
         self.skip(ahead);
         Ok(())
     }
 
     /// What comes next is not as it should be.
     pub(in crate::storage) fn damaged(&self, what: &str) -> StorageError {
-        let Position { segment, offset } = self.place();
-        StorageError::Damaged(format!("{} at byte {offset}: {what}", shown(segment)))
+        damaged(self.place(), what)
     }
 
-    fn bytes(&mut self, ahead: &Ahead) -> Result<Bytes, StorageError> {
+    fn bytes(&mut self, ahead: &Ahead) -> Result<&[u8], StorageError> {
+        let at = self.place();
         if ahead.len as usize > MAX_RECORD {
-            return Err(self.damaged("no item is that long"));
+            return Err(damaged(at, "no item is that long"));
         }
-        let bytes = self.walker.slice(self.place(), ahead.len).map_err(unreadable(self.place()))?;
-        bytes.ok_or_else(|| self.damaged("it is cut off"))
+        let bytes = self.walker.bytes(at, ahead.len).map_err(unreadable(at))?;
+        bytes.ok_or_else(|| damaged(at, "it is cut off"))
+    }
+
+    /// The data of a record, which begins that far into it, in the memory that it was read into.
+    fn data(&mut self, ahead: &Ahead, from: usize) -> Result<Bytes, StorageError> {
+        let (at, from) = (self.place(), u32::try_from(from).unwrap_or(ahead.len));
+        let place = Position { offset: at.offset.saturating_add(from), ..at };
+        let data = self.walker.slice(place, ahead.len.saturating_sub(from));
+        data.map_err(unreadable(at))?.ok_or_else(|| damaged(at, "it is cut off"))
     }
 
     fn place(&self) -> Position {
@@ -173,6 +182,10 @@ impl<'a, D: Disk> Reader<'a, D> {
         (self.group, self.at) = (header.at, start);
         self.end = start.saturating_add(header.items_len);
     }
+}
+
+fn damaged(at: Position, what: &str) -> StorageError {
+    StorageError::Damaged(format!("{} at byte {}: {what}", shown(at.segment), at.offset))
 }
 
 #[cfg(test)]

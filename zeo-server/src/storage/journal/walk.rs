@@ -103,7 +103,13 @@ impl<'a, D: Disk> Walker<'a, D> {
         self.window.item(group.offset, rest)
     }
 
-    /// Bytes from there on, for keeps; `None` where the file ends before.
+    /// Bytes from there on; `None` where the file ends before.
+    pub(super) fn bytes(&mut self, at: Position, len: u32) -> io::Result<Option<&[u8]>> {
+        self.window.enter(self.segments, at.segment);
+        self.window.bytes(at.offset, len)
+    }
+
+    /// The same for keeps: what is read next goes elsewhere.
     pub(super) fn slice(&mut self, at: Position, len: u32) -> io::Result<Option<Bytes>> {
         self.window.enter(self.segments, at.segment);
         self.window.slice(at.offset, len)
@@ -268,7 +274,7 @@ impl<F: DiskFile> Window<F> {
         Ok(self.bytes.get(from..from + in_memory(len)))
     }
 
-    /// The same, for keeps: what is read next goes elsewhere.
+    /// The same for keeps.
     fn slice(&mut self, offset: u32, len: u32) -> io::Result<Option<Bytes>> {
         if self.bytes(offset, len)?.is_none() {
             return Ok(None);

@@ -258,7 +258,7 @@ fn crc(uuid: [u8; 16], cursor: &Cursor, place: &CursorPlace) -> u32 {
 
 /// Bytes of the journal that one page reads at once: as many as it has, within these.
 const LEAST_READ: u32 = 64 << 10;
-const MOST_READ: u32 = 1 << 20;
+const MOST_READ: u32 = 256 << 10;
 /// Bytes of the journal that are passed over for one part of an object's history: 64 MiB.
 const MOST_SEARCHED: u64 = 64 << 20;
 
