@@ -36,7 +36,9 @@ impl System {
     }
 
     fn heal_links(&self) {
-        self.note("all links heal");
+        if self.world.held().held_back > 0 {
+            self.note("all links heal");
+        }
         self.world.heal_all();
     }
 
