@@ -12,7 +12,7 @@ use zeo_proto::{Call, Failure, Outcome, Tid, TxnId};
 use crate::error::NotCommitted;
 
 use super::calls::Asked;
-use super::commit::{Commit, Progress, txn_id};
+use super::in_flight::{Commit, Progress, txn_id};
 use super::{Cx, State};
 
 impl State {
