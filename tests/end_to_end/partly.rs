@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 use zeo_client::{
-    Client, Identity, LoadError, NotCommitted, Oid, Tid, TogetherError, commit_together,
+    Client, CommitError, Conflict, Identity, LoadError, Oid, Revision, Tid, TogetherError,
+    commit_together,
 };
 use zeo_proto::{Call, ClientMessage, decode};
 
@@ -13,37 +14,47 @@ use crate::daemon::Daemon;
 use crate::lost_answers::frames;
 use crate::proxy::Proxy;
 
-/// A vote is not durable: the daemon that was killed has nothing of what the other has committed
-/// by then. That must be said, with the names of both, and neither may be left with locks.
+/// A vote is not durable: the daemon that was killed has lost it when the other one has committed.
+/// If somebody else comes in between, that must be said, with the names of both, and neither may
+/// be left with locks.
 #[test]
-fn when_the_second_daemon_is_killed_before_its_finish_the_error_says_who_has_what() {
-    let mut sites = [Site::start(), Site::start()];
-    sites.sort_by_key(|site| site.identity.uuid);
-    let error = commit_while_killing(&mut sites, 1);
+fn when_the_second_daemon_loses_its_vote_to_somebody_else_the_error_says_who_has_what() {
+    let mut sites = Site::pair();
+    let (result, others) = commit_while_killing(&mut sites, 1, Site::write);
     let [first, second] = &sites;
-    let tid = first.load().expect("the first has committed");
-    let lost = NotCommitted::Lost.into();
+    let revision = first.load().expect("the first has committed");
+    assert_eq!(revision.data, "both");
     let partly = TogetherError::PartlyCommitted {
-        committed: vec![(first.identity, tid)],
-        not_committed: vec![(second.identity, lost)],
+        committed: vec![(first.identity, revision.tid)],
+        not_committed: vec![(second.identity, conflict(others))],
         unknown: vec![],
     };
-    assert_eq!(error, partly);
-    assert_eq!(second.load(), Err(LoadError::NotFound(OID)));
-    sites.iter().for_each(Site::expect_no_locks);
+    assert_eq!(result, Err(partly));
+    assert_eq!(second.load().map(|revision| revision.tid), Ok(others), "nothing of it is there");
+    sites.iter().for_each(|site| drop(site.write()));
+}
+
+/// If nobody does, the client votes and finishes once more, and both have it after all.
+#[test]
+fn when_the_second_daemon_loses_its_vote_to_nobody_both_have_it_in_the_end() {
+    let mut sites = Site::pair();
+    let (result, ()) = commit_while_killing(&mut sites, 1, |_| ());
+    let found = sites.each_ref().map(|site| site.load().expect("it has committed"));
+    assert!(found.iter().all(|revision| revision.data == "both"), "{found:?}");
+    assert_eq!(result, Ok(found.map(|revision| revision.tid).to_vec()));
+    sites.iter().for_each(|site| drop(site.write()));
 }
 
 #[test]
-fn when_the_first_daemon_is_killed_before_its_finish_nothing_is_committed() {
-    let mut sites = [Site::start(), Site::start()];
-    sites.sort_by_key(|site| site.identity.uuid);
-    let error = commit_while_killing(&mut sites, 0);
-    let why = NotCommitted::Lost.into();
-    assert_eq!(error, TogetherError::NotCommitted { identity: sites[0].identity, why });
-    for site in &sites {
-        assert_eq!(site.load(), Err(LoadError::NotFound(OID)));
-        site.expect_no_locks();
-    }
+fn when_the_first_daemon_loses_its_vote_nothing_is_committed() {
+    let mut sites = Site::pair();
+    let (result, others) = commit_while_killing(&mut sites, 0, Site::write);
+    let [first, second] = &sites;
+    let refused = TogetherError::NotCommitted { identity: first.identity, why: conflict(others) };
+    assert_eq!(result, Err(refused));
+    assert_eq!(first.load().map(|revision| revision.tid), Ok(others));
+    assert_eq!(second.load(), Err(LoadError::NotFound(OID)));
+    sites.iter().for_each(|site| drop(site.write()));
 }
 
 /// A daemon, and a client that is connected to it through a proxy.
@@ -56,6 +67,13 @@ struct Site {
 }
 
 impl Site {
+    /// Two, in the order in which they are voted on.
+    fn pair() -> [Self; 2] {
+        let mut sites = [Self::start(), Self::start()];
+        sites.sort_by_key(|site| site.identity.uuid);
+        sites
+    }
+
     fn start() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let daemon = Daemon::start(dir.path(), "127.0.0.1:0");
@@ -72,16 +90,16 @@ impl Site {
     }
 
     /// What somebody else finds here.
-    fn load(&self) -> Result<Tid, LoadError> {
-        self.connect().load(OID).map(|revision| revision.tid)
+    fn load(&self) -> Result<Revision, LoadError> {
+        self.connect().load(OID)
     }
 
-    /// Nobody who writes the object has to wait until somebody else's locks are taken away.
-    fn expect_no_locks(&self) {
+    /// Somebody else writes the object, and waits for nobody's locks.
+    fn write(&self) -> Tid {
         let client = self.connect();
         let mut txn = client.begin().unwrap();
-        txn.store(OID, "later").unwrap();
-        txn.commit().unwrap();
+        txn.store(OID, "somebody else's").unwrap();
+        txn.commit().unwrap()
     }
 
     fn connect(&self) -> Client {
@@ -90,10 +108,15 @@ impl Site {
     }
 }
 
-/// Commits in both; one of the daemons is killed when the other end has sent its finish.
-fn commit_while_killing(sites: &mut [Site; 2], killed: usize) -> TogetherError {
+/// Commits in both. One of the daemons is killed when its finish is on its way, which never arrives;
+/// after its restart something happens before the client hears of that.
+fn commit_while_killing<R>(
+    sites: &mut [Site; 2],
+    killed: usize,
+    meanwhile: impl FnOnce(&Site) -> R,
+) -> (Result<Vec<Tid>, TogetherError>, R) {
     sites[killed].proxy.hold_from(has_a_finish);
-    let txns = [&sites[0], &sites[1]].map(|site| {
+    let txns = sites.each_ref().map(|site| {
         let mut txn = site.client.begin().unwrap();
         txn.store(OID, "both").unwrap();
         txn
@@ -102,9 +125,15 @@ fn commit_while_killing(sites: &mut [Site; 2], killed: usize) -> TogetherError {
         let committing = scope.spawn(|| commit_together(txns));
         sites[killed].proxy.wait_until_held();
         sites[killed].kill();
+        let others = meanwhile(&sites[killed]);
         drop(sites[killed].proxy.cut_when(has_a_finish));
-        committing.join().unwrap().unwrap_err()
+        (committing.join().unwrap(), others)
     })
+}
+
+/// What is said of a transaction that knew of no such object.
+fn conflict(committed: Tid) -> CommitError {
+    CommitError::Conflict(Conflict { oid: OID, committed, read: Tid::ZERO })
 }
 
 /// Whether a client's bytes have the finish of a transaction that was voted on.

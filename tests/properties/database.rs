@@ -21,6 +21,53 @@ fn databases_of_many_clients_and_their_copies_are_what_the_model_says() {
     for_seeds(15, live);
 }
 
+/// R31: where an object was undone several times, a copy took its data from the wrong revision.
+#[test]
+fn r31_a_copy_of_what_was_undone_again_and_again_is_the_same() {
+    let mut party = Party::new(1, &["one", "copy"]);
+    let (original, copy) = (party.client("one"), party.client("copy"));
+    let mut model = Model::default();
+    let mut tids = Vec::new();
+    for round in 0..4 {
+        let name = format!("change {round}");
+        tids.push(party.ask(change(&original, &mut model, &name)));
+        if round % 2 == 1 {
+            // Two at once, and that in turn, and that again.
+            let both = [tids[round - 1], tids[round]].into();
+            let mut last = party.ask(undo(&original, &mut model, both));
+            for _ in 0..3 {
+                last = party.ask(undo(&original, &mut model, [last].into()));
+            }
+        }
+    }
+    party.ask(restore(&original, &copy));
+    for client in [original, copy] {
+        party.ask(compare(&client, &model, OBJECTS));
+    }
+}
+
+async fn change(client: &Client, model: &mut Model, name: &str) -> Tid {
+    answer(client.nb().sync()).await.unwrap();
+    let mut txn = client.begin().unwrap();
+    let mut states = BTreeMap::new();
+    for oid in (0..2).map(Oid::new) {
+        states.insert(oid, store(&mut txn, oid, name.to_owned().into(), None));
+    }
+    make(client, model, txn, Change::Write(states)).await
+}
+
+async fn undo(client: &Client, model: &mut Model, tids: BTreeSet<Tid>) -> Tid {
+    let mut txn = client.begin().unwrap();
+    tids.iter().for_each(|&tid| txn.undo(tid).unwrap());
+    make(client, model, txn, Change::Undo(tids)).await
+}
+
+async fn make(client: &Client, model: &mut Model, txn: Transaction, change: Change) -> Tid {
+    let tid = answer(client.nb().commit(txn)).await.unwrap();
+    model.make(tid, String::new(), &change);
+    tid
+}
+
 fn live(seed: u64) {
     let mut party = Party::new(seed, &["one", "two", "copy"]);
     let mut workers: Vec<Worker> = Vec::new();

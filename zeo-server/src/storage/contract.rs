@@ -55,7 +55,7 @@ macro_rules! contract {
         }
         mod simulated_journal_and_map_through_the_wire {
             use crate::storage::contract::wire::{Wire, run};
-            $(#[test] fn $name() { run(stringify!($name), super::$name, Wire::simulated()); })*
+            $(#[test] fn $name() { run(stringify!($name), super::$name, Wire::simulated(5)); })*
         }
     };
 }

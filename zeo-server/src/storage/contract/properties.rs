@@ -38,8 +38,11 @@ proptest! {
     }
 
     #[test]
-    fn any_history_through_the_wire_is_that_of_the_model(steps in vec(step(), 1..30)) {
-        Life::new(&Wire::simulated()).live(steps);
+    fn any_history_through_the_wire_is_that_of_the_model(
+        steps in vec(step(), 1..30),
+        seed in any::<u64>(),
+    ) {
+        Life::new(&Wire::simulated(seed)).live(steps);
     }
 }
 

@@ -47,12 +47,14 @@ pub(super) fn run<K: Kind>(name: &str, test: impl FnOnce(&Wire<K>), kind: Wire<K
 pub(super) struct Wire<K> {
     kind: K,
     limits: Limits,
+    /// Of the world: which bytes arrive when, and in which pieces.
+    seed: u64,
 }
 
 impl Wire<Memory> {
     /// In memory, with all the room that a server has.
     pub(super) fn memory() -> Self {
-        Self { kind: Memory, limits: Limits::default() }
+        Self { kind: Memory, limits: Limits::default(), seed: 5 }
     }
 }
 
@@ -60,7 +62,7 @@ impl Wire<Simulated> {
     /// On a simulated disk, by a server that has room for next to nothing: its answers come from
     /// the storage, and large transactions wait in files. Those are overtaken by what comes behind
     /// them, so no group of the contract has any.
-    pub(super) fn simulated() -> Self {
+    pub(super) fn simulated(seed: u64) -> Self {
         let limits = Limits {
             hot_bytes: 0,
             remembered_oids: 4,
@@ -69,14 +71,14 @@ impl Wire<Simulated> {
             group_operations: 2,
             ..Limits::default()
         };
-        Self { kind: Simulated::new(), limits }
+        Self { kind: Simulated::new(), limits, seed }
     }
 }
 
 impl<K: Kind> Wire<K> {
     fn serve(&self, storage: K::Storage) -> Served<K::Storage> {
         let storage = Arc::new(storage);
-        let line = Line::start(SEED, Arc::clone(&storage) as _, self.limits.clone());
+        let line = Line::start(self.seed, Arc::clone(&storage) as _, self.limits.clone());
         Served { line: Mutex::new(line), undone: Mutex::default(), storage }
     }
 }
@@ -460,6 +462,3 @@ fn cursor(zeo_proto::Cursor { tid, record }: zeo_proto::Cursor) -> Cursor {
 fn count(wanted: usize) -> u32 {
     u32::try_from(wanted.clamp(1, MAX_BATCH)).unwrap()
 }
-
-/// Of the world: which bytes arrive when, and in which pieces.
-const SEED: u64 = 5;
