@@ -84,7 +84,7 @@ impl State {
     pub(super) fn waiting(&self, cx: &mut Cx, number: u64, sender: CommitSender) -> Waiting {
         let late = move |state: &mut Self, cx: &mut Cx| state.commit_is_late(cx, number);
         let timer = self.call_timeout.map(|limit| cx.call_later(limit, late));
-        Waiting { sender, timer }
+        Waiting { sender, timer, doubt: None }
     }
 
     /// Why a commit must fail at once, if it must.

@@ -222,6 +222,11 @@ impl Scene {
         }
     }
 
+    /// How many timers the client has.
+    pub(crate) fn timers(&mut self) -> usize {
+        self.reactor.held().timers
+    }
+
     /// The client's program ends where it is.
     pub(crate) fn crash(self) -> Client {
         drop(self.reactor);

@@ -4,10 +4,10 @@ use zeo_proto::{Oid, Outcome, Tid};
 
 use super::disk::Random;
 use super::testing::{
-    IDENTITY, Model, NOW, Simulated, World, apply, changes, commit, committed, load, new, objects,
-    outcome, query, revision, tiny, update,
+    IDENTITY, Model, NOW, Simulated, World, apply, changes, commit, committed, history, live, load,
+    new, objects, outcome, pages, query, revision, tiny, update,
 };
-use super::{Applied, Check, OpenOptions, Operation, Refused, Storage};
+use super::{Applied, Check, Cursor, OpenOptions, Operation, Refused, Storage};
 
 #[test]
 fn a_full_disk_refuses_commits_and_nothing_else() {
@@ -203,6 +203,41 @@ fn loads_go_on_beside_commits_and_chores() {
             let data = id.to_string();
             last =
                 committed(&storage, commit(id, [update(1, last, &data), update(2, last, &data)]));
+        }
+        over.store(true, std::sync::atomic::Ordering::Relaxed);
+    });
+}
+
+/// What moves from the overlay into the index is found in one of them at every moment.
+#[test]
+fn the_past_is_read_beside_commits_and_chores() {
+    let dir = tempfile::tempdir().unwrap();
+    let storage = super::open(dir.path(), OpenOptions::new(IDENTITY.uuid)).unwrap();
+    let first = committed(&storage, commit(1, (1..=20).map(|oid| new(oid, "x"))));
+    let over = std::sync::atomic::AtomicBool::new(false);
+    let running = || !over.load(std::sync::atomic::Ordering::Relaxed);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while running() {
+                storage.index_some().unwrap()
+            }
+        });
+        scope.spawn(|| {
+            while running() {
+                let as_of = storage.last_tid();
+                let objects = live(&storage, as_of.next(), 7);
+                assert_eq!(objects.len(), 20);
+                assert_eq!(objects[0].1, as_of);
+                let from = Cursor::new(first);
+                let items = pages(&storage, from, (as_of, 200), |cursor| cursor);
+                let commits = (items.len() - 21) / 2;
+                let history = history(&storage, 1, 9);
+                assert!(history.len() > commits, "{} {commits}", history.len());
+            }
+        });
+        let mut last = first;
+        for id in 2..300 {
+            last = committed(&storage, commit(id, [update(1, last, "y")]));
         }
         over.store(true, std::sync::atomic::Ordering::Relaxed);
     });
