@@ -31,7 +31,7 @@ fn when_the_second_daemon_loses_its_vote_to_somebody_else_the_error_says_who_has
     };
     assert_eq!(result, Err(partly));
     assert_eq!(second.load().map(|revision| revision.tid), Ok(others), "nothing of it is there");
-    sites.iter().for_each(|site| drop(site.write()));
+    expect_no_locks(&sites);
 }
 
 /// If nobody does, the client votes and finishes once more, and both have it after all.
@@ -42,7 +42,7 @@ fn when_the_second_daemon_loses_its_vote_to_nobody_both_have_it_in_the_end() {
     let found = sites.each_ref().map(|site| site.load().expect("it has committed"));
     assert!(found.iter().all(|revision| revision.data == "both"), "{found:?}");
     assert_eq!(result, Ok(found.map(|revision| revision.tid).to_vec()));
-    sites.iter().for_each(|site| drop(site.write()));
+    expect_no_locks(&sites);
 }
 
 #[test]
@@ -54,7 +54,7 @@ fn when_the_first_daemon_loses_its_vote_nothing_is_committed() {
     assert_eq!(result, Err(refused));
     assert_eq!(first.load().map(|revision| revision.tid), Ok(others));
     assert_eq!(second.load(), Err(LoadError::NotFound(OID)));
-    sites.iter().for_each(|site| drop(site.write()));
+    expect_no_locks(&sites);
 }
 
 /// A daemon, and a client that is connected to it through a proxy.
@@ -94,7 +94,7 @@ impl Site {
         self.connect().load(OID)
     }
 
-    /// Somebody else writes the object, and waits for nobody's locks.
+    /// Somebody else writes the object.
     fn write(&self) -> Tid {
         let client = self.connect();
         let mut txn = client.begin().unwrap();
@@ -129,6 +129,13 @@ fn commit_while_killing<R>(
         drop(sites[killed].proxy.cut_when(has_a_finish));
         (committing.join().unwrap(), others)
     })
+}
+
+/// Whoever writes the object waits for nobody's locks, which last longer than his patience.
+fn expect_no_locks(sites: &[Site; 2]) {
+    for site in sites {
+        site.write();
+    }
 }
 
 /// What is said of a transaction that knew of no such object.

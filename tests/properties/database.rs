@@ -58,7 +58,9 @@ async fn change(client: &Client, model: &mut Model, name: &str) -> Tid {
 
 async fn undo(client: &Client, model: &mut Model, tids: BTreeSet<Tid>) -> Tid {
     let mut txn = client.begin().unwrap();
-    tids.iter().for_each(|&tid| txn.undo(tid).unwrap());
+    for &tid in &tids {
+        txn.undo(tid).unwrap();
+    }
     make(client, model, txn, Change::Undo(tids)).await
 }
 
@@ -80,7 +82,9 @@ fn live(seed: u64) {
     let Log { made, refused } = log.into_inner();
     let models = made.map(|made| {
         let mut model = Model::default();
-        made.into_iter().for_each(|(tid, (name, change))| model.make(tid, name, &change));
+        for (tid, (name, change)) in made {
+            model.make(tid, name, &change);
+        }
         model
     });
     for refused in &refused {
@@ -223,7 +227,9 @@ impl Worker {
         let candidates = &made[made.len() - last..];
         let tids: BTreeSet<Tid> =
             (0..=self.below(3)).map(|_| candidates[self.below(last)]).collect();
-        tids.iter().for_each(|&tid| txn.undo(tid).unwrap());
+        for &tid in &tids {
+            txn.undo(tid).unwrap();
+        }
         (txn, Change::Undo(tids))
     }
 

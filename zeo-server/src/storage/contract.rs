@@ -51,11 +51,11 @@ macro_rules! contract {
         }
         mod memory_through_the_wire {
             use crate::storage::contract::wire::{Wire, run};
-            $(#[test] fn $name() { run(stringify!($name), super::$name, Wire::memory()); })*
+            $(#[test] fn $name() { run(stringify!($name), super::$name, &Wire::memory()); })*
         }
         mod simulated_journal_and_map_through_the_wire {
             use crate::storage::contract::wire::{Wire, run};
-            $(#[test] fn $name() { run(stringify!($name), super::$name, Wire::simulated(5)); })*
+            $(#[test] fn $name() { run(stringify!($name), super::$name, &Wire::simulated(5)); })*
         }
     };
 }

@@ -4,17 +4,17 @@
 //! serves another storage beneath; all of it runs on one thread in a simulated world, with bytes
 //! that arrive late and in pieces. So the suite says of the whole way what it says of a storage.
 //! What a client cannot say, [`BEYOND_THE_WIRE`] lists.
+#![expect(clippy::wildcard_enum_match_arm, reason = "a test fails by panicking")]
 
 mod line;
 mod peer;
+mod words;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use bytes::Bytes;
-use zeo_proto::{
-    Call, CallId, CatchUp, Failure, Identity, Loaded, MAX_BATCH, Oid, Reply, Tid, Validity,
-};
+use zeo_proto::{Call, CallId, CatchUp, Failure, Identity, Loaded, Oid, Reply, Tid, Validity};
 
 use super::{Kind, Memory, Simulated};
 use crate::Limits;
@@ -23,22 +23,22 @@ use crate::storage::history::PageBuilder;
 use crate::storage::{
     Applied, Changes, Commit, Cursor, Found, HistoryEntry, HistoryItem, HistoryLimit,
     HistoryRecord, ObjectsPage, Operation, Record, Refused, Size, Storage, StorageError,
-    TransactionHead, TransactionsPage, UndoLimits, UndoRefused, undo,
+    TransactionsPage, UndoLimits, UndoRefused, undo,
 };
 
-use line::{Line, Sender, expect_reply};
-use peer::Answer;
+use line::{Line, expect_reply};
+use words::{applied, count, cursor, entry_of, item_of};
 
 /// The tests of the contract that cannot hold through the wire, and why.
 const BEYOND_THE_WIRE: [(&str, &str); 1] =
     [("a_history_is_as_long_as_asked_for", "how many bytes a page has is up to the server")];
 
 /// Runs a test of the contract, or sees that it fails where it must.
-pub(super) fn run<K: Kind>(name: &str, test: impl FnOnce(&Wire<K>), kind: Wire<K>) {
+pub(super) fn run<K: Kind>(name: &str, test: impl FnOnce(&Wire<K>), kind: &Wire<K>) {
     if BEYOND_THE_WIRE.iter().all(|(beyond, _)| *beyond != name) {
-        return test(&kind);
+        return test(kind);
     }
-    let outcome = catch_unwind(AssertUnwindSafe(|| test(&kind)));
+    let outcome = catch_unwind(AssertUnwindSafe(|| test(kind)));
     assert!(outcome.is_err(), "it holds through the wire as well: take it off the list");
 }
 
@@ -221,13 +221,12 @@ impl<S: Storage> Storage for Served<S> {
         self.line().set_clock(unix_micros);
         let group: Vec<_> = group.into_iter().map(|one| self.prepare_to_ask(one)).collect();
         let mut line = self.line();
-        let asked: Vec<Asked> = line.with(|to| {
-            group
-                .into_iter()
-                .map(|(operation, undoes)| Asked::send(to, operation, undoes))
-                .collect()
+        let calls: Vec<CallId> = line.with(|to| {
+            let sent =
+                group.into_iter().map(|(operation, undoes)| to.begin(operation, undoes.as_deref()));
+            sent.collect()
         });
-        asked.into_iter().map(|asked| asked.answer(&mut line)).collect()
+        calls.into_iter().map(|call| applied(line.answer(call))).collect()
     }
 
     fn changes_since(
@@ -380,85 +379,4 @@ impl<S: Storage> Served<S> {
         oids.dedup();
         Ok(oids)
     }
-}
-
-/// A call that is under way for an operation.
-enum Asked {
-    Commit(CallId),
-    Check(CallId),
-    Oids(CallId),
-    Outcome(CallId),
-}
-
-impl Asked {
-    fn send(to: &mut Sender<'_, '_>, operation: Operation, undoes: Option<Vec<Tid>>) -> Self {
-        match operation {
-            Operation::Commit(commit) => Self::Commit(to.commit(commit, undoes.as_deref())),
-            Operation::Check(check) => Self::Check(to.check(check)),
-            Operation::ReserveOids(count) => Self::Oids(to.reserve(count)),
-            Operation::Outcome(query) => Self::Outcome(to.outcome(query)),
-        }
-    }
-
-    fn answer(self, line: &mut Line) -> Result<Applied, Refused> {
-        match self {
-            Self::Commit(call) => applied(line.answer(call), |reply| match reply {
-                Reply::Finished(tid) => Applied::Committed(tid),
-                other => panic!("{other:?}"),
-            }),
-            Self::Check(call) => applied(line.answer(call), |reply| match reply {
-                Reply::Voted => Applied::Checked(Vec::new()),
-                Reply::Conflicts(found) => {
-                    Applied::Checked(found.into_iter().map(|found| found.conflict).collect())
-                }
-                other => panic!("{other:?}"),
-            }),
-            Self::Oids(call) => applied(line.answer(call), |reply| match reply {
-                Reply::NewOids(first, _) => Applied::Reserved(first),
-                other => panic!("{other:?}"),
-            }),
-            Self::Outcome(call) => applied(line.answer(call), |reply| match reply {
-                Reply::Outcome(outcome) => Applied::Outcome(outcome),
-                other => panic!("{other:?}"),
-            }),
-        }
-    }
-}
-
-fn applied(answer: Answer, reply: impl FnOnce(Reply) -> Applied) -> Result<Applied, Refused> {
-    match answer {
-        Ok((answer, _)) => Ok(reply(answer)),
-        Err(Failure::Conflict(conflict)) => Err(Refused::Conflict(conflict)),
-        Err(Failure::Fenced) => Err(Refused::Fenced),
-        Err(Failure::TidOutOfOrder(last)) => Err(Refused::OutOfOrder(last)),
-        Err(other) => panic!("{other:?}"),
-    }
-}
-
-fn item_of(item: zeo_proto::HistoryItem, data: &mut Bytes) -> HistoryItem {
-    match item {
-        zeo_proto::HistoryItem::Transaction(head) => {
-            let zeo_proto::TransactionHead { tid, id, snapshot, records, meta } = head;
-            HistoryItem::Transaction(TransactionHead { tid, id, snapshot, meta, records })
-        }
-        zeo_proto::HistoryItem::Record(record) => {
-            let zeo_proto::HistoryRecord { oid, previous, data_len, refs } = record;
-            let data = data_len.map(|len| data.split_to(len as usize));
-            HistoryItem::Record(HistoryRecord { oid, previous, data, refs })
-        }
-    }
-}
-
-fn entry_of(entry: zeo_proto::HistoryEntry) -> HistoryEntry {
-    let zeo_proto::HistoryEntry { tid, data_len, deleted, meta } = entry;
-    HistoryEntry { tid, meta, len: data_len, deleted }
-}
-
-fn cursor(zeo_proto::Cursor { tid, record }: zeo_proto::Cursor) -> Cursor {
-    Cursor { tid, record, place: None }
-}
-
-/// How many a client may ask for at once.
-fn count(wanted: usize) -> u32 {
-    u32::try_from(wanted.clamp(1, MAX_BATCH)).unwrap()
 }

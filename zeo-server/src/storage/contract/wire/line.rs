@@ -5,14 +5,13 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use zeo_proto::{
-    Begin, Call, CallId, ClientMessage, Identity, OutcomeQuery, Store, Tid, TxnId, TxnMeta,
-    TxnNumber,
+    Begin, Call, CallId, ClientMessage, Identity, Store, Tid, TxnId, TxnMeta, TxnNumber,
 };
 use zeo_reactor::sim::World;
 use zeo_reactor::{Address, Context, Reactor};
 
 use super::peer::{Answer, Peer};
-use crate::storage::{Body, Check, Commit, Record, Storage};
+use crate::storage::{Body, Check, Commit, Operation, Record, Storage};
 use crate::{Limits, Server};
 
 /// A server of one storage, and a client that is connected to it.
@@ -96,20 +95,21 @@ impl Sender<'_, '_> {
         self.peer.ask(self.cx, call)
     }
 
-    /// Asks for as many names as a call may.
-    pub(super) fn reserve(&mut self, count: u32) -> CallId {
-        self.ask(Call::NewOids(count.max(1)))
+    /// Sends an operation; a commit that `undoes` transactions as what it is.
+    pub(super) fn begin(&mut self, operation: Operation, undoes: Option<&[Tid]>) -> CallId {
+        match operation {
+            Operation::Commit(commit) => self.commit(commit, undoes),
+            Operation::Check(check) => self.check(check),
+            Operation::ReserveOids(count) => self.ask(Call::NewOids(count.max(1))),
+            Operation::Outcome(query) => self.ask(Call::Outcome(query)),
+        }
     }
 
-    pub(super) fn outcome(&mut self, query: OutcomeQuery) -> CallId {
-        self.ask(Call::Outcome(query))
-    }
-
-    /// Commits in one round trip; if it `undoes` transactions, it says so instead of saying what
-    /// it writes by that.
-    pub(super) fn commit(&mut self, commit: Commit, undoes: Option<&[Tid]>) -> CallId {
+    /// Commits in one round trip; if it undoes transactions, it says so instead of saying what it
+    /// writes by that.
+    fn commit(&mut self, commit: Commit, undoes: Option<&[Tid]>) -> CallId {
         let Commit { id, snapshot, meta, records, read_current, restore } = commit;
-        let number = self.begin(Begin { id, snapshot, meta });
+        let number = self.tpc_begin(Begin { id, snapshot, meta });
         match undoes {
             Some(tids) => self.undo(number, tids),
             None => records.into_iter().for_each(|record| self.write(number, record)),
@@ -124,8 +124,8 @@ impl Sender<'_, '_> {
     }
 
     /// Votes, and aborts when the vote is answered.
-    pub(super) fn check(&mut self, check: Check) -> CallId {
-        let number = self.begin(trial(check.snapshot));
+    fn check(&mut self, check: Check) -> CallId {
+        let number = self.tpc_begin(trial(check.snapshot));
         for (oid, serial) in check.writes {
             self.write(number, Record::store(oid, serial, Bytes::new(), None));
         }
@@ -137,12 +137,12 @@ impl Sender<'_, '_> {
 
     /// Votes on an undo, and aborts when the vote is answered.
     pub(super) fn try_undo(&mut self, tids: &[Tid]) -> CallId {
-        let number = self.begin(trial(Tid::ZERO));
+        let number = self.tpc_begin(trial(Tid::ZERO));
         self.undo(number, tids);
         self.peer.try_vote(self.cx, number)
     }
 
-    fn begin(&mut self, begin: Begin) -> TxnNumber {
+    fn tpc_begin(&mut self, begin: Begin) -> TxnNumber {
         let number = self.peer.txn_number();
         self.tell(&ClientMessage::TpcBegin(number, begin));
         number
