@@ -20,6 +20,8 @@ pub(crate) struct Party {
     world: World,
     server: Reactor<Server>,
     clients: Vec<Reactor<State>>,
+    /// Connections break now and then.
+    breaks: bool,
 }
 
 impl Party {
@@ -30,18 +32,23 @@ impl Party {
         for (name, number) in storages.iter().zip(1..) {
             builder = builder.storage(*name, storage(seed, number));
         }
-        let (server, _) = builder.build(world.driver("server")).unwrap();
-        Self { world, server, clients: Vec::new() }
+        let (server, _) = builder.build(world.driver(SERVER)).unwrap();
+        Self { world, server, clients: Vec::new(), breaks: false }
     }
 
     /// A client of a storage, on a host of its own; it connects when work is done.
     pub(crate) fn client(&mut self, storage: &str) -> Client {
-        let host = format!("client {}", self.clients.len());
+        let host = host(self.clients.len() as u64);
         let options = Client::options().storage(storage);
         let driver = self.world.driver(&host);
         let (client, reactor) = Client::on_driver(driver, &options, vec![address()]).unwrap();
         self.clients.push(reactor);
         client
+    }
+
+    /// Has connections break now and then, or not any more.
+    pub(crate) fn set_breaking(&mut self, breaks: bool) {
+        self.breaks = breaks;
     }
 
     /// Does all this work at once, in the order in which the world lets it go on.
@@ -67,6 +74,10 @@ impl Party {
     }
 
     fn step(&mut self) {
+        if self.breaks && self.world.random().is_multiple_of(BREAK_ONE_IN) {
+            let which = self.world.random() % self.clients.len() as u64;
+            self.world.reset(SERVER, &host(which));
+        }
         let mut reactors: Vec<&mut dyn Turns> = vec![&mut self.server];
         reactors.extend(self.clients.iter_mut().map(|reactor| reactor as &mut dyn Turns));
         assert!(self.world.step(&mut reactors).unwrap(), "every client has its heartbeat");
@@ -85,10 +96,17 @@ fn storage(seed: u64, number: u8) -> Arc<dyn Storage> {
     Arc::new(storage)
 }
 
+fn host(client: u64) -> String {
+    format!("client {client}")
+}
+
 fn address() -> Address {
     "10.0.0.1:8100".parse().unwrap()
 }
 
+const SERVER: &str = "server";
+/// So many steps without a broken connection, on average.
+const BREAK_ONE_IN: u64 = 500;
 /// Far more than any run takes.
 const MOST_STEPS: u32 = 5_000_000;
 /// So small that a run crosses segments and waits for the index.

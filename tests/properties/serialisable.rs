@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use zeo_client::{
-    Client, CommitError, Oid, ResolvableConflict, Tid, TogetherError, Transaction,
-    commit_together_async,
+    Client, CommitError, InDoubt, NotCommitted, Oid, Outcome, ResolvableConflict, Tid,
+    TogetherError, Transaction, commit_together_async,
 };
 use zeo_server::storage::disk::Random;
 
@@ -18,7 +18,16 @@ use crate::party::{Party, Work, answer};
 #[test]
 fn transactions_that_say_what_they_read_are_serialisable() {
     for_seeds(60, |seed| {
-        let life = Life { seed, storages: 1, declares: true };
+        let life = Life { seed, storages: 1, declares: true, breaks: false };
+        assert_eq!(life.run(), Ok(()));
+    });
+}
+
+/// Nor does it matter which of them are lost, asked about, and made again.
+#[test]
+fn so_are_those_whose_connections_break() {
+    for_seeds(40, |seed| {
+        let life = Life { seed, storages: 1, declares: true, breaks: true };
         assert_eq!(life.run(), Ok(()));
     });
 }
@@ -26,7 +35,7 @@ fn transactions_that_say_what_they_read_are_serialisable() {
 #[test]
 fn so_are_those_over_two_storages() {
     for_seeds(40, |seed| {
-        let life = Life { seed, storages: 2, declares: true };
+        let life = Life { seed, storages: 2, declares: true, breaks: false };
         assert_eq!(life.run(), Ok(()));
     });
 }
@@ -36,7 +45,7 @@ fn so_are_those_over_two_storages() {
 fn write_skew_is_found_where_transactions_do_not_say_what_they_read() {
     for storages in [1, 2] {
         let skew = |seed| {
-            let life = Life { seed, storages, declares: false };
+            let life = Life { seed, storages, declares: false, breaks: false };
             matches!(life.run(), Err(Disorder::Cycle(_)))
         };
         assert!((0..20).any(skew), "{storages} storages");
@@ -49,6 +58,8 @@ struct Life {
     storages: usize,
     /// Whether a transaction says of what it only reads that it must still be current.
     declares: bool,
+    /// Whether connections break now and then.
+    breaks: bool,
 }
 
 /// What all workers put their transactions into.
@@ -69,7 +80,9 @@ impl Life {
             workers.push(Worker { life: self, clients, random });
         }
         let log = Log::default();
+        party.set_breaking(self.breaks);
         party.run(workers.iter_mut().map(|it| Box::pin(it.work(&log)) as Work<'_>).collect());
+        party.set_breaking(false);
         let done = log.into_inner();
         assert!(done.len() > 10, "hardly anything was committed: {}", done.len());
         let mut versions = Versions::new();
@@ -133,9 +146,9 @@ impl Worker<'_> {
 
     async fn commit(&mut self, client: &Client, way: Way, txn: Transaction) -> Option<Tid> {
         if way == Way::OneTrip {
-            return committed(answer(client.nb().commit(txn)).await);
+            return made(client, answer(client.nb().commit(txn)).await).await;
         }
-        let voted = committed(answer(client.nb().vote(txn)).await)?;
+        let voted = unless_refused(answer(client.nb().vote(txn)).await)?.ok()?;
         for _ in 0..self.below(4) {
             answer(client.nb().ping()).await.unwrap();
         }
@@ -143,7 +156,7 @@ impl Worker<'_> {
             voted.abort();
             return None;
         }
-        committed(answer(client.nb().finish(voted)).await)
+        made(client, answer(client.nb().finish(voted)).await).await
     }
 
     /// A transaction over all storages.
@@ -155,7 +168,10 @@ impl Worker<'_> {
         }
         match commit_together_async(txns).await {
             Ok(tids) => done.tids.extend(tids.into_iter().enumerate()),
-            Err(TogetherError::NotCommitted { why: CommitError::Conflict(_), .. }) => return None,
+            Err(TogetherError::NotCommitted { why, .. }) => {
+                assert!(unless_refused(Err::<(), _>(why)).is_none());
+                return None;
+            }
             Err(error) => panic!("{error}"),
         }
         Some(done)
@@ -201,16 +217,31 @@ async fn resolving(
         done.reads.insert((storage, conflict.oid), conflict.theirs.tid);
         Some(one_more(&conflict.theirs.data))
     };
-    let tid = committed(client.nb().commit_resolving(txn, resolve).await)?;
+    let result = client.nb().commit_resolving(txn, resolve).await;
+    let tid = made(client, result).await?;
     done.tids.insert(storage, tid);
     Some(done)
 }
 
-/// What a step came to; none where there was a conflict, and nothing else may go wrong.
-fn committed<T>(result: Result<T, CommitError>) -> Option<T> {
+/// The tid that a transaction was made at; none where it was refused, or lost.
+async fn made(client: &Client, result: Result<Tid, CommitError>) -> Option<Tid> {
+    match unless_refused(result)? {
+        Ok(tid) => Some(tid),
+        Err(doubt) => match answer(client.nb().outcome(&doubt)).await.unwrap() {
+            Outcome::Committed(tid) => Some(tid),
+            Outcome::NotCommitted => None,
+            Outcome::TooOldToKnow => panic!("{doubt:?} is not that old"),
+        },
+    }
+}
+
+/// What a step came to, unless there was a conflict or it was lost with its connection: nothing
+/// else may go wrong.
+fn unless_refused<T>(result: Result<T, CommitError>) -> Option<Result<T, InDoubt>> {
     match result {
-        Ok(done) => Some(done),
-        Err(CommitError::Conflict(_)) => None,
+        Ok(done) => Some(Ok(done)),
+        Err(CommitError::Unknown(doubt)) => Some(Err(doubt)),
+        Err(CommitError::Conflict(_) | CommitError::NotCommitted(NotCommitted::Lost)) => None,
         Err(error) => panic!("{error}"),
     }
 }
