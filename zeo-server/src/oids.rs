@@ -84,16 +84,11 @@ impl Server {
         &mut self,
         cx: &mut Context<Self>,
         id: DatabaseId,
-        refused: &Refused,
+        refused: Refused,
     ) {
-        tracing::error!("no oids could be reserved: {refused}");
+        let failure = self.failure(id, refused);
         let pool = &mut self.databases.at_mut(id).oids;
         pool.reserving = false;
-        let failure = if *refused == Refused::DiskFull {
-            Failure::DiskFull
-        } else {
-            Failure::StorageFailed(refused.to_string())
-        };
         for (caller, _) in core::mem::take(&mut pool.waiting) {
             self.fail(cx, caller, failure.clone());
         }

@@ -16,6 +16,7 @@ mod hostile;
 mod loads;
 mod order;
 mod peer;
+mod quotas;
 mod spilling;
 mod status;
 mod stopping;
