@@ -177,19 +177,24 @@ impl Server {
     /// Why a transaction cannot be voted on, if so.
     fn refusal(&self, id: DatabaseId, ballot: &Ballot) -> Option<Failure> {
         let Ballot { caller, mode, transaction, .. } = ballot;
-        let (database, session) = (self.databases.at(id), self.sessions.get(&caller.conn));
         let one_trip = mode.then_finish && !mode.resolving;
-        if database.read_only || session.is_some_and(|session| session.read_only) {
+        if self.is_read_only(id, caller.conn) {
             Some(Failure::ReadOnly)
         } else if transaction.is_restored() && !one_trip {
             Some(Failure::Unsupported)
         } else if self.is_stopping() {
             Some(Failure::Stopping)
-        } else if transaction.snapshot() > database.published {
+        } else if transaction.snapshot() > self.databases.at(id).published {
             Some(Failure::StorageFailed("the snapshot is not of this history".to_owned()))
         } else {
             transaction.failure().cloned()
         }
+    }
+
+    /// Whether a session may not write: its storage is only read, or it said that it would not.
+    pub(crate) fn is_read_only(&self, id: DatabaseId, conn: ConnId) -> bool {
+        self.databases.at(id).read_only
+            || self.sessions.get(&conn).is_some_and(|session| session.read_only)
     }
 
     /// Goes on with a vote whose transaction has all its data where it belongs.

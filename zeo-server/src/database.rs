@@ -32,7 +32,7 @@ pub(crate) struct Database {
     pub(crate) name: String,
     /// What holds the revisions.
     pub(crate) storage: Arc<dyn Storage>,
-    /// It takes no commits.
+    /// It takes no commits, and hands out no names for new objects.
     pub(crate) read_only: bool,
     /// The last tid that clients were told of; the storage itself may be further.
     pub(crate) published: Tid,

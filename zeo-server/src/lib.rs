@@ -61,7 +61,7 @@ mod undo;
 mod votes;
 mod writes;
 
-pub use builder::{RunningServer, ServerBuilder, StartError, Stopper};
+pub use builder::{RunningServer, ServerBuilder, StartError, Stopper, StorageOptions};
 #[cfg(feature = "sim")]
 pub use held::Held;
 pub use limits::Limits;

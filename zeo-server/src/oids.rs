@@ -34,7 +34,7 @@ impl OidPool {
 impl Server {
     pub(crate) fn new_oids(&mut self, cx: &mut Context<Self>, caller: Caller, count: u32) {
         let Some(id) = self.database_of(caller.conn) else { return };
-        if self.sessions.get(&caller.conn).is_some_and(|session| session.read_only) {
+        if self.is_read_only(id, caller.conn) {
             return self.fail(cx, caller, Failure::ReadOnly);
         }
         if self.is_stopping() {

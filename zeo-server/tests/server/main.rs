@@ -17,6 +17,7 @@ mod loads;
 mod order;
 mod peer;
 mod quotas;
+mod read_only;
 mod spilling;
 mod status;
 mod stopping;
