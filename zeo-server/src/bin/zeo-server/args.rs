@@ -32,6 +32,10 @@ pub(crate) struct Args {
     #[arg(long, value_name = "NAME")]
     pub(crate) storage: Vec<String>,
 
+    /// Takes no commits in any storage, and no clients but those that will not write
+    #[arg(long, env = "ZEO_READ_ONLY")]
+    pub(crate) read_only: bool,
+
     /// Reads these options, and more limits, from a TOML file, by the same names
     #[arg(long, value_name = "FILE", env = "ZEO_CONFIG")]
     pub(crate) config: Option<PathBuf>,

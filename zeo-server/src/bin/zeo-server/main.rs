@@ -8,6 +8,7 @@ mod logging;
 mod run;
 mod service;
 mod signals;
+mod storages;
 mod trouble;
 mod units;
 
