@@ -5,7 +5,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;
 
-use zeo_client::{Client, ConnectError, LoadError};
+use serde_json::Value;
+use zeo_client::{Client, ConnectError, LoadError, Options};
 
 use crate::daemon::{Daemon, ask, refused};
 
@@ -148,6 +149,13 @@ fn read_only(daemon: &Daemon, storage: &str) -> Result<Client, ConnectError> {
     Client::connect(&url(daemon, storage, "?read_only=on"))
 }
 
+/// What the daemon says of its storage `main` when it is asked so.
+fn status(options: &[&str]) -> Value {
+    let (code, json, error) = ask(options);
+    assert_eq!((code, error.as_str()), (Some(0), ""));
+    serde_json::from_str::<Value>(&json).unwrap()["main"].take()
+}
+
 fn url(daemon: &Daemon, storage: &str, parameters: &str) -> String {
     format!("zeo://{}/{storage}{parameters}", daemon.address)
 }
@@ -229,6 +237,43 @@ fn a_health_check_asks_a_running_server() {
     let (code, json, error) = ask(&["--ruok", &address]);
     assert_eq!((code, json.as_str()), (Some(1), ""));
     assert!(error.contains(&address), "{error}");
+}
+
+#[test]
+fn the_status_shows_who_holds_locks() {
+    let dir = tempfile::tempdir().unwrap();
+    let daemon = Daemon::start(dir.path(), "127.0.0.1:0");
+    let db = Client::connect(&url(&daemon, "main", "?label=till-7")).unwrap();
+    let mut txn = db.begin().unwrap();
+    txn.create("a").unwrap();
+    txn.create("b").unwrap();
+    let voted = txn.vote().unwrap();
+    let status = || status(&["--status", &daemon.address]);
+    let holder = &status()["details"]["holders"][0];
+    assert_eq!((&holder["label"], &holder["objects"]), (&"till-7".into(), &2.into()));
+    assert!(holder["age_s"].as_f64().unwrap() >= 0.0);
+    let sessions = status()["details"]["sessions"].as_array().unwrap().clone();
+    let session = sessions.iter().find(|session| session["label"] == "till-7").unwrap();
+    assert_eq!((&session["address"], &session["votes"]), (&holder["address"], &1.into()));
+    let short = self::status(&["--ruok", &daemon.address]);
+    assert_eq!((&short["lock_holders"], &short["details"]), (&1.into(), &Value::Null));
+    voted.finish().unwrap();
+    assert_eq!(status()["lock_time"], Value::Null);
+    assert!(status()["journal_bytes"].as_u64().unwrap() > 0);
+}
+
+/// What somebody calls himself is printed to an operator's terminal.
+#[test]
+fn a_status_commands_no_terminal() {
+    let dir = tempfile::tempdir().unwrap();
+    let daemon = Daemon::start(dir.path(), "127.0.0.1:0");
+    let label = "\u{9b}2J\u{202e}".to_owned();
+    let _db = Options::default().label(label.clone()).connect(&daemon.url()).unwrap();
+    let (code, json, _) = ask(&["--status", &daemon.address]);
+    assert_eq!(code, Some(0));
+    assert!(json.trim_end().chars().all(|c| c == ' ' || c.is_ascii_graphic()), "{json}");
+    let sessions = status(&["--status", &daemon.address])["details"]["sessions"].take();
+    assert!(sessions.as_array().unwrap().iter().any(|session| session["label"] == label));
 }
 
 #[test]

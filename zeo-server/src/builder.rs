@@ -181,7 +181,7 @@ impl ServerBuilder {
             reactor.shared_mut().rules = self.rules;
         }
         let addresses = reactor.with(|server, cx| -> Result<_, StartError> {
-            server.started = cx.now();
+            (server.started, server.started_micros) = (cx.now(), cx.unix_micros());
             for mut served in self.storages {
                 served.options.read_only |= self.read_only;
                 server.serve(cx, served)?;

@@ -36,6 +36,7 @@ mod database;
 mod handshake;
 #[cfg(feature = "sim")]
 mod held;
+mod histogram;
 mod history;
 mod hot;
 mod lane;
@@ -44,6 +45,7 @@ mod load;
 mod locks;
 mod memory;
 mod oids;
+mod open_transactions;
 mod outgoing;
 mod publication;
 mod readings;

@@ -31,7 +31,12 @@ impl Server {
             }
             Err(panicked) => self.apply_panicked(id, &panicked, waiters.len()),
         };
-        self.databases.at_mut(id).commits.applying = false;
+        let database = self.databases.at_mut(id);
+        database.commits.applying = false;
+        // Before the next job is begun: until then the stage has worked for groups up to this one.
+        if let Some(report) = cx.stage_report(database.stages.commit) {
+            database.groups.worked(report.worked);
+        }
         self.pump_commits(cx, id);
         answer_first(cx, &waiters);
         for (waiter, result) in waiters.into_iter().zip(results) {

@@ -186,8 +186,8 @@ fn check_tables(table: &DeTable<'_>) -> Result<(), Misnamed> {
                     which ones are served says `storage`";
         return Err((storages.span().start, what.to_owned()));
     };
-    let tables = tables.values().filter_map(|value| value.get_ref().as_table());
-    tables.map(|table| check_keys(table, &StorageKeys::default())).collect()
+    let mut tables = tables.values().filter_map(|value| value.get_ref().as_table());
+    tables.try_for_each(|table| check_keys(table, &StorageKeys::default()))
 }
 
 /// Whether each of them is of a storage that is served.
