@@ -174,7 +174,10 @@ pub(crate) fn program(package: &str, name: &str) -> PathBuf {
             "zeo-server",
             "-p",
             "zeo-tests",
+            "-p",
+            "zeo-client",
             "--bins",
+            "--examples",
         ]);
         if profile.ends_with("release") {
             build.arg("--release");
@@ -182,6 +185,11 @@ pub(crate) fn program(package: &str, name: &str) -> PathBuf {
         assert!(build.status().unwrap().success(), "{package} does not build");
     });
     profile.join(name)
+}
+
+/// Where an example of the workspace is, made up to date once per run.
+pub(crate) fn example(package: &str, name: &str) -> PathBuf {
+    program(package, &format!("examples/{name}"))
 }
 
 fn ready_line(out: &mut BufReader<ChildStdout>) -> String {

@@ -8,6 +8,7 @@
     reason = "a test fails by panicking, and these measure time"
 )]
 
+mod bank;
 mod crash;
 mod crowd;
 mod daemon;

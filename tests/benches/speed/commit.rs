@@ -1,6 +1,7 @@
 //! Durable commits, beside the same bytes appended to a plain file.
 
-use zeo_client::Client;
+use zeo_client::{Client, Transaction};
+use zeo_proto::Oid;
 
 use crate::cpus::Placement;
 use crate::measure;
@@ -65,6 +66,38 @@ pub(crate) fn many_callers(plan: &Plan) -> Vec<Row> {
     rows
 }
 
+/// Many callers vote and then finish, each with an object of its own; beside the same callers in one
+/// round trip.
+pub(crate) fn two_phases(plan: &Plan) -> Vec<Row> {
+    let mut rows = Vec::new();
+    for (callers, aim) in [(CALLERS, Aim::RatioAtLeast(0.7)), (1, Aim::None)] {
+        let store = Store::on_disk(plan, callers);
+        let db = store.client();
+        let [two, one] = measure::rounds(
+            plan,
+            [
+                &mut || {
+                    measure::callers(plan.slice, callers, |caller| {
+                        changes(&db, &store.oids[caller..=caller])
+                            .vote()
+                            .unwrap()
+                            .finish()
+                            .unwrap();
+                    })
+                },
+                &mut || {
+                    measure::callers(plan.slice, callers, |caller| {
+                        commit(&db, &store.oids[caller..=caller]);
+                    })
+                },
+            ],
+        );
+        let what = format!("commits in two phases, {callers} callers");
+        rows.push(Row::rates(what, &two, (&*one, "in one round trip"), aim));
+    }
+    rows
+}
+
 /// One caller commits a hundred objects at once.
 pub(crate) fn many_objects(plan: &Plan) -> Vec<Row> {
     let store = Store::on_disk(plan, OBJECTS);
@@ -82,12 +115,16 @@ pub(crate) fn many_objects(plan: &Plan) -> Vec<Row> {
 }
 
 /// Writes all of the objects, without having read them.
-pub(crate) fn commit(db: &Client, oids: &[zeo_proto::Oid]) {
+pub(crate) fn commit(db: &Client, oids: &[Oid]) {
+    changes(db, oids).commit().unwrap();
+}
+
+fn changes(db: &Client, oids: &[Oid]) -> Transaction {
     let mut txn = db.begin().unwrap();
     for oid in oids {
         txn.store(*oid, object()).unwrap();
     }
-    txn.commit().unwrap();
+    txn
 }
 
 pub(crate) const CALLERS: usize = 64;

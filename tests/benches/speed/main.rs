@@ -57,7 +57,7 @@ fn main() {
 type Subject = (&'static str, fn(&Plan) -> Vec<Row>);
 
 /// Idle sessions come first: later, the process has memory to spare in which they would not show.
-const SUBJECTS: [Subject; 14] = [
+const SUBJECTS: [Subject; 15] = [
     ("idle sessions", crowd::idle),
     ("load, in cache", load::cached),
     ("load, cold", load::cold),
@@ -67,6 +67,7 @@ const SUBJECTS: [Subject; 14] = [
     ("served loads, one a millisecond", served::now_and_then),
     ("durable commits, 1 caller", commit::one_caller),
     ("durable commits, 64 callers", commit::many_callers),
+    ("commits in two phases", commit::two_phases),
     ("durable commits of 100 objects", commit::many_objects),
     ("reopening", reopen::reopening),
     ("invalidation", crowd::invalidation),

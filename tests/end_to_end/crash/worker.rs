@@ -203,7 +203,12 @@ impl Worker {
     fn commit(&mut self, draft: Draft) -> Tried {
         let Draft { txn, writes } = draft;
         let connections = self.db.statistics().reconnects;
-        match txn.commit() {
+        let result = if self.random.below(3) == 0 {
+            txn.vote().and_then(|voted| voted.finish())
+        } else {
+            txn.commit()
+        };
+        match result {
             Ok(tid) => {
                 let found_out = connections != self.db.statistics().reconnects;
                 self.tally.found_committed += u64::from(found_out);

@@ -5,12 +5,13 @@ use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use zeo_proto::{
-    Call, ClientConnection, ClientMessage, Greeting, Hello, Identity, MAX_BATCH, MAX_NEW_OIDS, Oid,
-    OutcomeQuery, ServerConnection, Tid,
+    Call, ClientConnection, ClientMessage, Cursor, Greeting, Hello, Identity, MAX_BATCH,
+    MAX_NEW_OIDS, Oid, OutcomeQuery, ServerConnection, Tid,
 };
 
 use super::wire::{
     Ended, Wire, begin, calls, frame, let_a_moment_pass, open, read_to_end, store, txn_id, vote,
+    vote_only,
 };
 
 /// What a hostile peer finds.
@@ -62,7 +63,7 @@ impl<'a> Field<'a> {
     }
 }
 
-pub(crate) const KINDS: [Kind; 35] = [
+pub(crate) const KINDS: [Kind; 41] = [
     kind("says nothing", TOLERATED, says_nothing),
     kind("says hello a byte at a time", TOLERATED, says_hello_slowly),
     kind("says half a hello", TOLERATED, says_half_a_hello),
@@ -93,6 +94,12 @@ pub(crate) const KINDS: [Kind; 35] = [
     kind("commits all the time", "Finished", commits_all_the_time),
     kind("commits many objects at once", "Finished", commits_many_objects),
     kind("resets in the middle of a commit", TOLERATED, resets_in_a_commit),
+    kind("votes and never finishes", TOLERATED, votes_and_never_finishes),
+    kind("votes and aborts in a loop", TOLERATED, votes_and_aborts),
+    kind("waits for locks that it holds itself", "Busy", waits_for_its_own_locks),
+    kind("resolves conflicts and never comes to an end", "Conflict", resolves_for_ever),
+    kind("undoes what never was", "NoSuchTid", undoes_what_never_was),
+    kind("reads all of history all the time", TOLERATED, reads_history),
     kind("asks for outcomes all the time", "Busy", asks_for_outcomes),
     kind("takes names all the time", TOLERATED, takes_names),
     kind("catches up all the time", TOLERATED, catches_up),
@@ -345,6 +352,80 @@ fn resets_in_a_commit(field: &Field<'_>) -> Ended {
         wire.write(&calls(1, |_| Call::Ping))?;
         wire.write(&bytes[..cut])
     })
+}
+
+fn votes_and_never_finishes(field: &Field<'_>) -> Ended {
+    let mut wire = Wire::connect(field);
+    let mut voted = 0;
+    again(field, || {
+        for _ in 0..10 {
+            voted += 1;
+            let stores = store(voted, Oid::new(fresh()), Some(Tid::ZERO), &[7; 1_000]);
+            wire.write(&[begin(voted, fresh(), Tid::ZERO), stores, vote_only(voted)].concat())?;
+            wire.answer()?.map_err(|failure| format!("{failure:?}"))?;
+        }
+        let_a_moment_pass();
+        Ok(())
+    })
+}
+
+fn votes_and_aborts(field: &Field<'_>) -> Ended {
+    let abort = frame(&ClientMessage::TpcAbort(1), &[]);
+    let stores = store(1, Oid::new(1 << 40), Some(Tid::ZERO), &[7; 1_000]);
+    let once = [begin(1, 1, Tid::ZERO), stores, vote_only(1), abort].concat();
+    flood(field, &once.repeat(100))
+}
+
+fn waits_for_its_own_locks(field: &Field<'_>) -> Ended {
+    let (mut holder, oid) = (Wire::connect(field), Oid::new(fresh()));
+    let voting = |number| {
+        let stores = store(number, oid, Some(Tid::ZERO), b"x");
+        [begin(number, fresh(), Tid::ZERO), stores, vote_only(number)].concat()
+    };
+    holder.write(&voting(1)).unwrap();
+    holder.last_answer(1).unwrap();
+    // No connection may wait with so many, but several can.
+    let mut waiting: Vec<Wire> = (0..5).map(|_| Wire::connect(field)).collect();
+    for wire in &mut waiting {
+        wire.write(&(1..=250).flat_map(voting).collect::<Vec<u8>>()).unwrap();
+    }
+    let end = waiting[4].last_answer(1).unwrap_or_else(|end| end);
+    field.strike();
+    let rest = idle(field);
+    if rest == TOLERATED { end } else { rest }
+}
+
+fn resolves_for_ever(field: &Field<'_>) -> Ended {
+    let mut wire = Wire::connect(field);
+    let oid = field.small[field.small.len() / 2];
+    let again = frame(&ClientMessage::Call(1, Call::TpcVoteResolving(1, true)), &[]);
+    answered(field, || {
+        wire.write(&begin(1, fresh(), Tid::ZERO))?;
+        wire.write(&store(1, oid, Some(Tid::new(1)), &[7; 1_000]))?;
+        (0..10).try_for_each(|_| {
+            wire.write(&again)?;
+            wire.answer().map(drop)
+        })?;
+        wire.write(&again)?;
+        wire.last_answer(1)
+    })
+}
+
+fn undoes_what_never_was(field: &Field<'_>) -> Ended {
+    let mut wire = Wire::connect(field);
+    let undo = |n| {
+        let undo = frame(&ClientMessage::Undo(n, Tid::new(77)), &[]);
+        [begin(n, 1, Tid::ZERO), undo, vote(n)].concat()
+    };
+    let bytes: Vec<u8> = (0..100).flat_map(undo).collect();
+    answered(field, || {
+        wire.write(&bytes)?;
+        wire.last_answer(100)
+    })
+}
+
+fn reads_history(field: &Field<'_>) -> Ended {
+    flood(field, &calls(200, |_| Call::Transactions(Cursor::from_tid(Tid::ZERO), Tid::MAX)))
 }
 
 fn asks_for_outcomes(field: &Field<'_>) -> Ended {

@@ -220,6 +220,11 @@ pub(crate) fn vote(number: TxnNumber) -> Vec<u8> {
     frame(&ClientMessage::Call(u64::from(number), Call::TpcVote(number, true)), &[])
 }
 
+/// The frame of a vote that does not.
+pub(crate) fn vote_only(number: TxnNumber) -> Vec<u8> {
+    frame(&ClientMessage::Call(u64::from(number), Call::TpcVote(number, false)), &[])
+}
+
 /// A transaction's name made of a number; peers that are run one after the other share them.
 pub(crate) fn txn_id(number: u64) -> TxnId {
     let mut id = [0x66; 16];
