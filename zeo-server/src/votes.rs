@@ -62,6 +62,8 @@ pub(crate) struct Votes {
     table: BTreeMap<LockId, Vote>,
     /// Those that wait, in the order in which they came.
     waiting: BTreeSet<LockId>,
+    /// Bytes that those will write that have been told that they may, or are about to be.
+    promised: u64,
 }
 
 /// A vote that holds object locks.
@@ -98,6 +100,16 @@ enum State {
     Voted(Ballot),
     /// It is before the commit stage, or in it. Its connection may be gone.
     Finishing,
+}
+
+impl State {
+    /// Bytes that nobody else should be promised.
+    fn promised(&self) -> u64 {
+        match self {
+            Self::Checking(ballot) | Self::Voted(ballot) => ballot.transaction.bytes(),
+            Self::Waiting(_) | Self::Resolving | Self::Finishing => 0,
+        }
+    }
 }
 
 impl Vote {
@@ -244,9 +256,10 @@ impl Server {
     /// Compares a transaction that has its locks with what is committed, behind every commit that
     /// came before it.
     fn check(&mut self, cx: &mut Context<Self>, id: DatabaseId, lock: LockId, ballot: Ballot) {
-        let check = Operation::Check(ballot.transaction.check());
+        let mut check = ballot.transaction.check();
+        check.bytes = check.bytes.saturating_add(self.databases.at(id).votes.promised);
         self.set_state(id, lock, State::Checking(ballot));
-        self.enqueue(cx, id, check, Waiter::Check(lock));
+        self.enqueue(cx, id, Operation::Check(check), Waiter::Check(lock));
     }
 
     pub(crate) fn checked(
@@ -480,7 +493,9 @@ impl Server {
     }
 
     fn set_state(&mut self, id: DatabaseId, lock: LockId, state: State) {
-        if let Some(vote) = self.databases.at_mut(id).votes.table.get_mut(&lock) {
+        let votes = &mut self.databases.at_mut(id).votes;
+        if let Some(vote) = votes.table.get_mut(&lock) {
+            votes.promised += state.promised();
             vote.state = state;
         }
     }
@@ -490,6 +505,7 @@ impl Server {
         let votes = &mut self.databases.at_mut(id).votes;
         votes.waiting.remove(&lock);
         let vote = votes.table.get_mut(&lock)?;
+        votes.promised -= vote.state.promised();
         match core::mem::replace(&mut vote.state, State::Resolving) {
             State::Waiting(ballot) | State::Checking(ballot) | State::Voted(ballot) => Some(ballot),
             State::Resolving => None,

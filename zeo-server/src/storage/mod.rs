@@ -277,7 +277,8 @@ pub struct Check {
     pub writes: Vec<(Oid, Option<Tid>)>,
     /// Objects that it read and depends on, with the serials read.
     pub read_current: Vec<(Oid, Tid)>,
-    /// Bytes of data and references that it writes, and of its texts: whether there is room.
+    /// Bytes of data and references that it writes, and of its texts, for which there has to be
+    /// room; and what others will write before it, if that is known.
     pub bytes: u64,
 }
 

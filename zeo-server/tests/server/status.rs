@@ -117,7 +117,7 @@ fn it_says_how_large_groups_are_and_how_long_they_take() {
 
 fn labelled(server: &RunningServer, label: &str) -> Peer {
     let mut hello = Hello::new("main").unwrap();
-    hello.label = label.to_owned();
+    label.clone_into(&mut hello.label);
     Peer::introduce(server, hello).unwrap()
 }
 
