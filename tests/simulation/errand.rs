@@ -4,14 +4,18 @@ use zeo_client::{CallError, Client, Deferred, LoadError, Revision};
 use zeo_proto::{Oid, Tid};
 use zeo_server::storage::disk::Random;
 
-use crate::model::Record;
-use crate::task::{answered, any_oid, found};
+use crate::record::{Record, Unanswered};
+use crate::workload::{Seen, Workload};
+
+type Load = Deferred<Result<Revision, LoadError>>;
 
 /// A call that is under way.
 pub(crate) enum Errand {
-    /// An object as of a moment: now, long ago, or what only others have heard of yet.
-    One(Oid, Tid, Deferred<Result<Revision, LoadError>>),
-    /// Many objects, all as of a moment.
+    /// An object as of now.
+    One(Oid, Tid, Load),
+    /// All objects as of a moment: long ago, or what only others have heard of yet.
+    Past(Tid, Seen, Vec<(Oid, Load)>),
+    /// Many objects at once, all as of a moment.
     Many(Vec<Oid>, Tid, Deferred<Result<Vec<Option<Revision>>, LoadError>>),
     /// To see whatever anybody had been told was committed when this was asked.
     Sync(Tid, Deferred<Result<Tid, CallError>>),
@@ -20,18 +24,23 @@ pub(crate) enum Errand {
 }
 
 impl Errand {
-    pub(crate) fn begin(client: &Client, random: &mut Random, record: &Record) -> Self {
-        let (oid, before) = (any_oid(random), client.last_tid().next());
+    pub(crate) fn begin(
+        client: &Client,
+        workload: &dyn Workload,
+        random: &mut Random,
+        record: &Record,
+    ) -> Self {
+        let (oids, now) = (workload.reads(random), client.last_tid().next());
         match random.below(5) {
-            0 => Self::One(oid, before, client.nb().load(oid)),
+            0 => Self::One(oids[0], now, client.nb().load(oids[0])),
             1 => {
                 let before = some_time(random, record);
-                Self::One(oid, before, client.nb().load_before(oid, before))
+                let load = |oid: &Oid| (*oid, client.nb().load_before(*oid, before));
+                Self::Past(before, Seen::new(), oids.iter().map(load).collect())
             }
             2 => {
-                let oids: Vec<Oid> = (0..=random.below(6)).map(|_| any_oid(random)).collect();
                 let load = client.nb().load_many(&oids);
-                Self::Many(oids, before, load)
+                Self::Many(oids, now, load)
             }
             3 => {
                 let known = record.acknowledged.last().copied().unwrap_or_default();
@@ -42,11 +51,17 @@ impl Errand {
     }
 
     /// Gives the errand back while it is under way; else the answer was right, or none.
-    pub(crate) fn go_on(mut self, client: &Client, record: &mut Record) -> Option<Self> {
+    pub(crate) fn go_on(
+        mut self,
+        client: &Client,
+        workload: &dyn Workload,
+        record: &mut Record,
+    ) -> Option<Self> {
         let is_done = match &mut self {
-            Self::One(oid, before, load) => one(*oid, *before, load, record),
-            Self::Many(oids, before, load) => many(oids, *before, load, record),
-            Self::Sync(known, sync) => synced(*known, sync, client),
+            Self::One(oid, before, load) => one(*oid, *before, load, record).map(|_| ()),
+            Self::Past(before, seen, loads) => past(*before, (seen, loads), workload, record),
+            Self::Many(oids, before, load) => many((oids, *before), load, workload, record),
+            Self::Sync(known, sync) => synced(*known, sync, client, record),
             Self::Name(name) => named(name, record),
         };
         is_done.is_none().then_some(self)
@@ -60,33 +75,57 @@ fn some_time(random: &mut Random, record: &Record) -> Tid {
     if random.below(2) == 0 { tid } else { tid.next() }
 }
 
+/// What was found, if there was an answer.
 fn one(
     oid: Oid,
     before: Tid,
-    load: &mut Deferred<Result<Revision, LoadError>>,
+    load: &mut Load,
+    record: &mut Record,
+) -> Option<Result<Option<Revision>, Unanswered>> {
+    let found = record.found(load.try_take()?.unwrap());
+    if let Ok(found) = &found {
+        record.observe(oid, before, found.clone());
+    }
+    Some(found)
+}
+
+fn past(
+    before: Tid,
+    (seen, loads): (&mut Seen, &mut Vec<(Oid, Load)>),
+    workload: &dyn Workload,
     record: &mut Record,
 ) -> Option<()> {
-    if let Ok(found) = found(load.try_take()?.unwrap()) {
-        record.observe(oid, before, found);
+    while let Some((oid, load)) = loads.last_mut() {
+        // Without an answer, nothing is known of the whole.
+        let Ok(found) = one(*oid, before, load, record)? else { return Some(()) };
+        seen.insert(*oid, found);
+        loads.pop();
     }
+    workload.check(seen);
     Some(())
 }
 
 fn many(
-    oids: &[Oid],
-    before: Tid,
+    (oids, before): (&[Oid], Tid),
     load: &mut Deferred<Result<Vec<Option<Revision>>, LoadError>>,
+    workload: &dyn Workload,
     record: &mut Record,
 ) -> Option<()> {
-    let Ok(found) = answered(load.try_take()?.unwrap()) else { return Some(()) };
-    for (oid, found) in oids.iter().zip(found) {
-        record.observe(*oid, before, found);
+    let Ok(found) = record.answered(load.try_take()?.unwrap()) else { return Some(()) };
+    for (oid, found) in oids.iter().zip(&found) {
+        record.observe(*oid, before, found.clone());
     }
+    workload.check(&oids.iter().copied().zip(found).collect());
     Some(())
 }
 
-fn synced(known: Tid, sync: &mut Deferred<Result<Tid, CallError>>, client: &Client) -> Option<()> {
-    if let Ok(tid) = answered(sync.try_take()?.unwrap().map_err(LoadError::from)) {
+fn synced(
+    known: Tid,
+    sync: &mut Deferred<Result<Tid, CallError>>,
+    client: &Client,
+    record: &Record,
+) -> Option<()> {
+    if let Ok(tid) = record.answered(sync.try_take()?.unwrap().map_err(LoadError::from)) {
         assert!(tid >= known, "sync: {tid}, when {known} was committed before it");
         assert!(client.last_tid() >= tid, "sync: {tid}, which was not applied");
     }
@@ -94,7 +133,7 @@ fn synced(known: Tid, sync: &mut Deferred<Result<Tid, CallError>>, client: &Clie
 }
 
 fn named(name: &mut Deferred<Result<Oid, CallError>>, record: &mut Record) -> Option<()> {
-    if let Ok(oid) = answered(name.try_take()?.unwrap().map_err(LoadError::from)) {
+    if let Ok(oid) = record.answered(name.try_take()?.unwrap().map_err(LoadError::from)) {
         assert!(record.names.insert(oid), "{oid} was handed out twice");
     }
     Some(())

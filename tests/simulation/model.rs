@@ -4,63 +4,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
-use zeo_client::{InDoubt, Revision};
+use zeo_client::Revision;
 use zeo_proto::{Oid, Tid};
 use zeo_server::storage::{Found, Storage};
 
-/// All that clients saw and did.
-#[derive(Default)]
-pub(crate) struct Record {
-    pub(crate) observations: Vec<Observation>,
-    pub(crate) fates: Vec<(Attempt, Fate)>,
-    /// The tids that somebody was told of as that of his commit.
-    pub(crate) acknowledged: BTreeSet<Tid>,
-    /// Names for new objects that were handed out.
-    pub(crate) names: BTreeSet<Oid>,
-    /// Transactions of unknown outcome whose clients have closed.
-    pub(crate) orphans: Vec<(Attempt, InDoubt)>,
-}
-
-impl Record {
-    pub(crate) fn observe(&mut self, oid: Oid, before: Tid, found: Option<Revision>) {
-        self.observations.push(Observation { oid, before, found });
-    }
-
-    pub(crate) fn ended(&mut self, attempt: Attempt, fate: Fate) {
-        if let Fate::Committed(tid) = fate {
-            self.acknowledged.insert(tid);
-        }
-        self.fates.push((attempt, fate));
-    }
-}
-
-/// A load, and what it found.
-pub(crate) struct Observation {
-    pub(crate) oid: Oid,
-    pub(crate) before: Tid,
-    pub(crate) found: Option<Revision>,
-}
-
-/// A transaction that was to be committed: what it writes and depends on.
-pub(crate) struct Attempt {
-    /// What it stores; nobody else stores the same.
-    pub(crate) tag: Bytes,
-    pub(crate) snapshot: Tid,
-    pub(crate) stores: BTreeSet<Oid>,
-    pub(crate) deletes: BTreeSet<Oid>,
-    /// The serial of each object that must still be current when it is committed; none where the
-    /// snapshot must be.
-    pub(crate) bases: BTreeMap<Oid, Option<Tid>>,
-}
-
-/// What its client was told.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Fate {
-    Committed(Tid),
-    NotCommitted,
-    /// Nothing: it may or may not be there, but wholly.
-    Unknown,
-}
+use crate::record::{Attempt, Fate, Observation, Record};
 
 /// The history of every object, as the storage has it; a deletion has no data.
 pub(crate) struct History {
@@ -117,9 +65,7 @@ impl History {
             self.check_observation(observation);
         }
         let mut explained = BTreeSet::new();
-        let mut tags = BTreeSet::new();
         for (attempt, fate) in &record.fates {
-            assert!(tags.insert(&attempt.tag), "the test names no two transactions alike");
             explained.extend(self.check_fate(attempt, *fate));
         }
         for (&oid, revisions) in &self.revisions {
@@ -141,39 +87,38 @@ impl History {
     /// A transaction is there whole, once, at one tid and where it was said to be, or not at all.
     /// Returns what it changed, and when.
     fn check_fate(&self, attempt: &Attempt, fate: Fate) -> Vec<(Oid, Tid)> {
-        let Attempt { tag, snapshot, stores, deletes, bases } = attempt;
-        let places = self.places(tag);
-        let tids: BTreeSet<Tid> = places.values().copied().collect();
-        let text = String::from_utf8_lossy(tag);
+        let Attempt { name, snapshot, stores, deletes, bases } = attempt;
+        let places = self.places(attempt);
+        let tids: BTreeSet<Tid> = places.iter().map(|&(_, tid)| tid).collect();
         match fate {
-            Fate::NotCommitted => assert!(places.is_empty(), "{text} was committed after all"),
+            Fate::NotCommitted => assert!(places.is_empty(), "{name} was committed after all"),
             Fate::Unknown if places.is_empty() => {}
             // A transaction that writes nothing is committed without a trace, at its snapshot.
-            Fate::Committed(tid) if stores.is_empty() => assert!(tid >= *snapshot, "{text}"),
-            Fate::Committed(tid) => assert_eq!(tids, BTreeSet::from([tid]), "{text}"),
-            Fate::Unknown => assert_eq!(tids.len(), 1, "{text}"),
+            Fate::Committed(tid) if stores.is_empty() => assert!(tid >= *snapshot, "{name}"),
+            Fate::Committed(tid) => assert_eq!(tids, BTreeSet::from([tid]), "{name}"),
+            Fate::Unknown => assert_eq!(tids.len(), 1, "{name}"),
         }
         let Some(&tid) = tids.first() else { return Vec::new() };
-        assert!(places.keys().eq(stores), "{text} is there in part: {places:?}");
+        let all_once = places.iter().map(|(oid, _)| oid).eq(stores.keys());
+        assert!(all_once, "{name} is there in part, or twice: {places:?}");
         for oid in deletes {
-            assert_eq!(self.revisions[oid].get(&tid), Some(&None), "{text} did not delete {oid}");
+            assert_eq!(self.revisions[oid].get(&tid), Some(&None), "{name} did not delete {oid}");
         }
         for (&oid, &base) in bases {
             let superseded = self.latest(oid, tid).map_or(Tid::ZERO, |(tid, _)| tid);
             let overlooked = base.map_or(superseded > *snapshot, |base| superseded != base);
-            assert!(!overlooked, "{text} overlooked a change of {oid} at {superseded}");
+            assert!(!overlooked, "{name} overlooked a change of {oid} at {superseded}");
         }
-        stores.union(deletes).map(|&oid| (oid, tid)).collect()
+        places.into_iter().chain(deletes.iter().map(|&oid| (oid, tid))).collect()
     }
 
     /// Where a transaction's data is.
-    fn places(&self, tag: &Bytes) -> BTreeMap<Oid, Tid> {
-        let mut places = BTreeMap::new();
-        for (&oid, revisions) in &self.revisions {
-            for (&tid, _) in revisions.iter().filter(|(_, data)| data.as_ref() == Some(tag)) {
-                let twice = places.insert(oid, tid);
-                assert_eq!(twice, None, "{tag:?} was applied twice");
-            }
+    fn places(&self, attempt: &Attempt) -> Vec<(Oid, Tid)> {
+        let mut places = Vec::new();
+        for (oid, data) in &attempt.stores {
+            let revisions = self.revisions[oid].iter();
+            let same = revisions.filter(|(_, found)| found.as_ref() == Some(data));
+            places.extend(same.map(|(&tid, _)| (*oid, tid)));
         }
         places
     }

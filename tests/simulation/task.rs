@@ -1,23 +1,27 @@
 //! What a client does in a simulation: one transaction after the other, a step whenever something
 //! it waits for is there.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use bytes::Bytes;
 use zeo_client::{
-    CallError, Client, CommitError, Deferred, InDoubt, LoadError, Outcome, Revision, Transaction,
+    CallError, Client, CommitError, Deferred, InDoubt, LoadError, NotCommitted, Outcome, Revision,
+    Transaction,
 };
 use zeo_proto::{Oid, Tid};
+use zeo_reactor::Time;
 use zeo_server::storage::disk::Random;
 
 use crate::errand::Errand;
-use crate::model::{Attempt, Fate, Record};
+use crate::record::{Attempt, Fate, Record};
+use crate::workload::{Seen, Step, Workload};
 
 /// A worker on a client.
 pub(crate) struct Task {
     name: String,
+    workload: &'static dyn Workload,
     transactions: u32,
     state: State,
+    /// Since when it is not resting.
+    since: Time,
 }
 
 enum State {
@@ -37,18 +41,23 @@ struct Reading {
     txn: Transaction,
     wanted: Vec<Oid>,
     load: Option<(Oid, Deferred<Result<Revision, LoadError>>)>,
-    reads: BTreeMap<Oid, Option<Tid>>,
+    seen: Seen,
 }
 
 impl Task {
-    /// A worker that will make so many transactions.
-    pub(crate) fn new(name: String, transactions: u32) -> Self {
-        Self { name, transactions, state: State::Resting }
+    /// A worker that will make so many transactions of a workload.
+    pub(crate) fn new(name: String, workload: &'static dyn Workload, transactions: u32) -> Self {
+        Self { name, workload, transactions, state: State::Resting, since: Time::default() }
     }
 
     /// It has nothing under way and will begin nothing.
     pub(crate) fn is_done(&self) -> bool {
         self.transactions == 0 && matches!(self.state, State::Resting)
+    }
+
+    /// Since when something is under way, if it is.
+    pub(crate) fn busy_since(&self) -> Option<Time> {
+        (!matches!(self.state, State::Resting)).then_some(self.since)
     }
 
     /// Its client died: nobody will hear what became of what is under way.
@@ -64,17 +73,26 @@ impl Task {
     pub(crate) fn closed(mut self, client: &Client, random: &mut Random, record: &mut Record) {
         self.transactions = 0;
         for _ in 0..ANSWERS_MAX {
-            self.go_on(client, random, record);
+            self.go_on(client, Time::default(), random, record);
         }
         assert!(self.is_done(), "{}: a call of a closed client hangs", self.name);
     }
 
     /// Goes on as far as it can without waiting.
-    pub(crate) fn go_on(&mut self, client: &Client, random: &mut Random, record: &mut Record) {
+    pub(crate) fn go_on(
+        &mut self,
+        client: &Client,
+        now: Time,
+        random: &mut Random,
+        record: &mut Record,
+    ) {
         self.state = match std::mem::replace(&mut self.state, State::Resting) {
-            State::Resting => self.begin(client, random, record),
+            State::Resting => {
+                self.since = now;
+                self.begin(client, random, record)
+            }
             State::Erring(errand) => {
-                errand.go_on(client, record).map_or(State::Resting, State::Erring)
+                errand.go_on(client, self.workload, record).map_or(State::Resting, State::Erring)
             }
             State::Reading(reading) => self.read(reading, client, random, record),
             State::Committing(attempt, commit) => committing(attempt, commit, client, record),
@@ -94,12 +112,11 @@ impl Task {
             return ask(attempt, doubt, client);
         }
         if random.below(3) == 0 {
-            return State::Erring(Errand::begin(client, random, record));
+            return State::Erring(Errand::begin(client, self.workload, random, record));
         }
         self.transactions -= 1;
-        let wanted = (0..=random.below(4)).map(|_| any_oid(random)).collect();
-        let txn = client.begin().unwrap();
-        State::Reading(Reading { txn, wanted, load: None, reads: BTreeMap::new() })
+        let (txn, wanted) = (client.begin().unwrap(), self.workload.reads(random));
+        State::Reading(Reading { txn, wanted, load: None, seen: Seen::new() })
     }
 
     fn read(
@@ -116,70 +133,76 @@ impl Task {
                 return State::Reading(reading);
             };
             // Without an answer, the transaction is aborted.
-            let Ok(found) = found(answer.unwrap()) else { return State::Resting };
-            let serial = found.as_ref().map(|revision| revision.tid);
-            record.observe(oid, before, found);
-            if let Some(serial) = serial {
-                reading.txn.saw(oid, serial);
+            let Ok(found) = record.found(answer.unwrap()) else { return State::Resting };
+            record.observe(oid, before, found.clone());
+            if let Some(revision) = &found {
+                reading.txn.saw(oid, revision.tid);
             }
-            reading.reads.insert(oid, serial);
+            reading.seen.insert(oid, found);
             return State::Reading(reading);
         }
         if let Some(oid) = reading.wanted.pop() {
             reading.load = Some((oid, client.nb().load_before(oid, before)));
             return State::Reading(reading);
         }
+        self.workload.check(&reading.seen);
         self.commit(reading, client, random)
     }
 
     /// Writes some of what was read; depends on some of the rest.
     fn commit(&self, reading: Reading, client: &Client, random: &mut Random) -> State {
-        let Reading { mut txn, reads, .. } = reading;
-        let mut attempt = self.attempt(txn.snapshot(), random);
-        for (oid, serial) in reads {
-            write(&mut txn, &mut attempt, (oid, serial), random);
+        let Reading { mut txn, seen, .. } = reading;
+        let name = format!("{}, transaction {}", self.name, self.transactions);
+        let mut attempt = Attempt::new(name, txn.snapshot());
+        for (oid, step) in self.workload.steps(&seen, random) {
+            let serial = seen[&oid].as_ref().map(|revision| revision.tid);
+            take_step(&mut txn, &mut attempt, (oid, serial), (step, padding(random)));
         }
         State::Committing(attempt, client.nb().commit(txn))
     }
-
-    fn attempt(&self, snapshot: Tid, random: &mut Random) -> Attempt {
-        let mut tag = format!("{} {}", self.name, self.transactions).into_bytes();
-        let padding = [0, 0, 0, 0, 0, 100, 1_000, 10_000];
-        let padding = padding[usize::try_from(random.below(8)).unwrap()];
-        tag.resize(tag.len() + padding, b'.');
-        let (stores, deletes, bases) = (BTreeSet::new(), BTreeSet::new(), BTreeMap::new());
-        Attempt { tag: Bytes::from(tag), snapshot, stores, deletes, bases }
-    }
 }
 
-/// Does something or nothing with an object that was read, or found missing.
-fn write(
+/// Does something with an object that was read, or found missing.
+fn take_step(
     txn: &mut Transaction,
     attempt: &mut Attempt,
     (oid, serial): (Oid, Option<Tid>),
-    random: &mut Random,
+    (step, padding): (Step, usize),
 ) {
-    let (tag, mut base) = (attempt.tag.clone(), serial);
-    match (random.below(8), serial) {
-        // What was missing is checked against the snapshot, or must never have been there.
-        (0..4, _) => {
-            txn.store(oid, tag).unwrap();
-            attempt.stores.insert(oid);
+    let mut base = serial;
+    match step {
+        Step::Store(value) => {
+            let data = data(&value, &attempt.name, padding);
+            txn.store(oid, data.clone()).unwrap();
+            attempt.stores.insert(oid, data);
         }
-        (4, None) => {
-            txn.store_new(oid, tag).unwrap();
-            attempt.stores.insert(oid);
+        Step::New(value) => {
+            let data = data(&value, &attempt.name, padding);
+            txn.store_new(oid, data.clone()).unwrap();
+            attempt.stores.insert(oid, data);
             base = Some(Tid::ZERO);
         }
-        // What is deleted is found by what is stored.
-        (4, Some(_)) if !attempt.stores.is_empty() => {
+        Step::Delete => {
             txn.delete(oid).unwrap();
             attempt.deletes.insert(oid);
         }
-        (5, Some(_)) => txn.read_current(oid).unwrap(),
-        _ => return,
+        Step::Depend => txn.read_current(oid).unwrap(),
     }
     attempt.bases.insert(oid, base);
+}
+
+/// A value, and what makes it different from everybody else's.
+fn data(value: &str, name: &str, padding: usize) -> Bytes {
+    let mut data = format!("{value} {name}").into_bytes();
+    data.resize(data.len() + padding, b'.');
+    data.into()
+}
+
+/// What is large is not in small caches, so that it comes from the server while its neighbours
+/// come from the cache.
+fn padding(random: &mut Random) -> usize {
+    let padding = [0, 0, 0, 0, 0, 100, 1_000, 10_000];
+    padding[usize::try_from(random.below(8)).unwrap()]
 }
 
 fn committing(
@@ -195,6 +218,11 @@ fn committing(
             Fate::Committed(tid)
         }
         Err(CommitError::Unknown(doubt)) => return ask(attempt, doubt, client),
+        Err(CommitError::NotCommitted(NotCommitted::DiskFull | NotCommitted::HistoryChanged))
+            if !record.disk_fails =>
+        {
+            panic!("the disk is well, but {} was refused", attempt.name)
+        }
         Err(CommitError::Conflict(_) | CommitError::NotCommitted(_) | CommitError::Closed) => {
             Fate::NotCommitted
         }
@@ -225,30 +253,5 @@ fn asking(
     State::Resting
 }
 
-/// There was no answer, for a reason that is no fault of the client.
-pub(crate) struct Unanswered;
-
-/// What a load found.
-pub(crate) fn found(answer: Result<Revision, LoadError>) -> Result<Option<Revision>, Unanswered> {
-    match answer {
-        Err(LoadError::NotFound(_) | LoadError::Deleted { .. }) => Ok(None),
-        other => answered(other).map(Some),
-    }
-}
-
-pub(crate) fn answered<T>(answer: Result<T, LoadError>) -> Result<T, Unanswered> {
-    match answer {
-        Ok(value) => Ok(value),
-        Err(LoadError::Timeout | LoadError::Disconnected | LoadError::Closed) => Err(Unanswered),
-        Err(error) => panic!("{error}"),
-    }
-}
-
-pub(crate) fn any_oid(random: &mut Random) -> Oid {
-    Oid::new(1 + random.below(OBJECTS))
-}
-
-/// The objects that everybody reads and writes.
-pub(crate) const OBJECTS: u64 = 8;
 /// More than a task ever waits for.
 const ANSWERS_MAX: usize = 32;

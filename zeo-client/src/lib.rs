@@ -23,7 +23,7 @@
 //!
 //! | on the caller's thread alone | on the caller's thread, or else the caller waits for the reactor | the caller waits for the reactor |
 //! |---|---|---|
-//! | [`begin`](Client::begin), [`last_tid`](Client::last_tid), everything a [`Transaction`] stores, [`nb`](Client::nb) and every method of [`NonBlocking`] | [`load`](Client::load) and its kin (the cache), [`new_oid`](Client::new_oid) (a pool), [`commit`](Client::commit) (when nothing was written) | [`commit`](Client::commit), [`sync`](Client::sync), [`ping`](Client::ping), [`outcome`](Client::outcome), [`run`](Client::run), [`connect`](Client::connect) |
+//! | [`begin`](Client::begin), [`last_tid`](Client::last_tid), everything a [`Transaction`] stores or undoes, [`Voted::abort`], [`nb`](Client::nb) and every method of [`NonBlocking`] | [`load`](Client::load) and its kin (the cache), [`new_oid`](Client::new_oid) (a pool), [`commit`](Client::commit) (when nothing was written), [`history`](Client::history), [`transactions`](Client::transactions), [`records`](Client::records) and [`objects`](Client::objects) (what is left of a page) | [`commit`](Client::commit), [`commit_resolving`](Transaction::commit_resolving), [`vote`](Transaction::vote), [`finish`](Voted::finish), [`commit_together`], [`restore`](Client::restore), [`size`](Client::size), [`sync`](Client::sync), [`ping`](Client::ping), [`outcome`](Client::outcome), [`run`](Client::run), [`connect`](Client::connect) |
 //!
 //! The *reactor* thread owns the connection and is the only one that changes the cache. It runs no
 //! code of the application, except the wakers of tasks that await a result, and waits for nobody.
@@ -38,7 +38,9 @@
 //!
 //! The client connects again by itself. Loads stay in flight. A commit of which only a part was
 //! sent is sent again; one that may have been carried out is asked about, and made exactly once. One
-//! that has lost five connections is given up, lest it be what breaks them.
+//! that has lost five connections is given up, lest it be what breaks them. What was
+//! [voted](Voted) on and not finished is gone with its connection, and its finish says so; reading
+//! history goes on with the page that was lost.
 //! After [`wait_timeout`](Options::wait_timeout) without a connection, what waits fails.
 //!
 //! A server that says nothing for 30 s is pinged, and given up when it has said nothing for 60,
@@ -55,6 +57,8 @@
 //! | batches that are waited for | 1,024; of each 8,192 objects are in flight | `Busy` |
 //! | other calls that are waited for | 65,536 of each kind | `Busy` |
 //! | commits that are waited for | 4,096 | `Busy` |
+//! | transactions between vote and finish, or whose conflicts may be resolved | 512 | `Busy` |
+//! | pages of history that are waited for, one after the other | 1,024 | `Busy` |
 //! | calls on their way to the reactor | 65,536 | `Busy` |
 //! | callbacks of results that wait | 65,536 | new calls get `Busy` |
 //! | invalidations that wait for callbacks | 1,024, or 1,048,576 objects | they become one: everything may have changed |

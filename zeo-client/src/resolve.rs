@@ -163,12 +163,20 @@ async fn resolvable(client: &Client, clash: Clash) -> Option<ResolvableConflict>
         Some(theirs) => theirs,
         None => answer(client.nb().load_serial(oid, committed)).await.ok()?,
     };
-    let base = match answer(client.nb().load_before(oid, read.next())).await {
-        Ok(base) => Some(base),
-        Err(LoadError::NotFound(_) | LoadError::Deleted { .. }) => None,
-        Err(_) => return None,
+    let base = match read {
+        Tid::ZERO => None,
+        read => base(client, oid, read).await.ok()?,
     };
     Some(ResolvableConflict { oid, base, theirs, mine })
+}
+
+/// What was there, if anything was.
+async fn base(client: &Client, oid: Oid, read: Tid) -> Result<Option<Revision>, LoadError> {
+    match answer(client.nb().load_before(oid, read.next())).await {
+        Ok(base) => Ok(Some(base)),
+        Err(LoadError::NotFound(_) | LoadError::Deleted { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 fn checked(conflict: Conflict, data: Bytes) -> Result<Resolved, CommitError> {

@@ -57,7 +57,7 @@ impl NonBlocking<'_> {
         records: impl IntoIterator<Item = Record>,
     ) -> Deferred<Result<Tid, CommitError>> {
         match self.restored(head, records) {
-            Err(why) => self.client().ready(Err(refused(why))),
+            Err(why) => self.client().ready(Err(refused(&why))),
             Ok(request) => self.client().send(|state, cx, sender| {
                 state.commit(cx, request, CommitSender::Finish(sender));
             }),
@@ -99,11 +99,11 @@ fn step(record: Record) -> Step {
 }
 
 /// What cannot be stored cannot be restored.
-fn refused(why: StoreError) -> CommitError {
+fn refused(why: &StoreError) -> CommitError {
     let refused = NotCommitted::Refused(why.to_string());
     let why = match why {
         StoreError::ReadOnly => NotCommitted::ReadOnly,
-        StoreError::TransactionTooLarge { max, .. } => NotCommitted::TooLarge(max),
+        StoreError::TransactionTooLarge { max, .. } => NotCommitted::TooLarge(*max),
         StoreError::ObjectTooLarge { .. }
         | StoreError::MetaTooLarge { .. }
         | StoreError::TooManyReferences { .. }

@@ -115,11 +115,12 @@ impl Shared {
 
     /// What was left to the reactor.
     pub(crate) fn take_abandoned(&self) -> Vec<u64> {
-        if self.has_abandoned.swap(false, Ordering::AcqRel) {
-            std::mem::take(&mut *self.abandoned())
-        } else {
-            Vec::new()
+        // Asked with every call: most often nobody has to be stopped from looking.
+        if !self.has_abandoned.load(Ordering::Acquire) {
+            return Vec::new();
         }
+        self.has_abandoned.store(false, Ordering::Release);
+        std::mem::take(&mut *self.abandoned())
     }
 
     fn abandoned(&self) -> MutexGuard<'_, Vec<u64>> {

@@ -157,7 +157,10 @@ impl Server {
     pub(crate) fn regulate(&mut self, cx: &mut Context<Self>, conn: ConnId) {
         let Some(session) = self.sessions.get_mut(&conn) else { return };
         let Some(transport) = cx.transport(conn) else { return };
-        let is_full = session.calls_in_flight >= self.limits.calls_in_flight
+        // Votes that wait for locks have a bound of their own: behind them comes the finish that
+        // they wait for.
+        let calls = session.calls_in_flight.saturating_sub(session.votes.len());
+        let is_full = calls >= self.limits.calls_in_flight
             || session.lane.is_long()
             || !session.outrun.is_empty()
             || self.memory.holds_back(conn)

@@ -214,6 +214,7 @@ impl Server {
         if let Some(session) = self.sessions.get_mut(&conn) {
             session.votes.insert(number, lock);
         }
+        self.regulate(cx, conn);
         lock
     }
 

@@ -24,6 +24,7 @@ mod crowd;
 mod load;
 mod machine;
 mod measure;
+mod past;
 mod peers;
 mod plan;
 mod raw_link;
@@ -42,6 +43,9 @@ fn main() {
     if arguments.next_if(|first| first == reopen::ROLE).is_some() {
         return reopen::live_until_killed(arguments);
     }
+    if arguments.next_if(|first| first == past::ROLE).is_some() {
+        return past::measure_inside(arguments);
+    }
     let plan = Plan::new(arguments);
     println!("{}\n\n{}", machine::describe(&plan.dir), table::HEAD);
     for (name, measure) in SUBJECTS {
@@ -57,7 +61,7 @@ fn main() {
 type Subject = (&'static str, fn(&Plan) -> Vec<Row>);
 
 /// Idle sessions come first: later, the process has memory to spare in which they would not show.
-const SUBJECTS: [Subject; 15] = [
+const SUBJECTS: [Subject; 16] = [
     ("idle sessions", crowd::idle),
     ("load, in cache", load::cached),
     ("load, cold", load::cold),
@@ -70,6 +74,7 @@ const SUBJECTS: [Subject; 15] = [
     ("commits in two phases", commit::two_phases),
     ("durable commits of 100 objects", commit::many_objects),
     ("reopening", reopen::reopening),
+    ("store by itself", past::inside_the_storage),
     ("invalidation", crowd::invalidation),
     ("reactor", reactor::reactor),
     ("peers", peers::peers),

@@ -35,6 +35,8 @@ pub(crate) enum Unit {
     Millis,
     PerSecond,
     KibiBytes,
+    MegaBytes,
+    MegaBytesPerSecond,
 }
 
 /// What is aimed at.
@@ -158,6 +160,8 @@ impl Unit {
             Self::Millis => format!("{number} ms"),
             Self::PerSecond => format!("{number}/s"),
             Self::KibiBytes => format!("{number} KiB"),
+            Self::MegaBytes => format!("{number} MB"),
+            Self::MegaBytesPerSecond => format!("{number} MB/s"),
         }
     }
 }

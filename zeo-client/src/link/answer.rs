@@ -54,12 +54,14 @@ impl CommitSender {
 pub(super) struct Waiting {
     pub(super) sender: CommitSender,
     pub(super) timer: Option<TimerId>,
+    /// Ends the wait for an answer that nobody may be able to give.
+    pub(super) doubt: Option<TimerId>,
 }
 
 impl Waiting {
     /// Whoever is to be told, now that nothing is late any more.
     pub(super) fn take(self, cx: &mut Cx) -> CommitSender {
-        if let Some(timer) = self.timer {
+        for timer in [self.timer, self.doubt].into_iter().flatten() {
             cx.cancel(timer);
         }
         self.sender

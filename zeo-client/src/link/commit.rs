@@ -9,25 +9,15 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use zeo_proto::{ClientMessage, Failure, Oid, Tid, TxnId, TxnMeta, TxnNumber};
+use zeo_proto::{ClientMessage, Failure, Tid, TxnNumber};
 
 use crate::dispatcher::{Changed, Invalidation};
-use crate::error::{CallError, CommitError, InDoubt, NotCommitted};
-use crate::shared::Snapshot;
+use crate::error::{CallError, CommitError, NotCommitted};
 
-use super::answer::{Attempt, CommitSender, Waiting};
+use super::answer::{CommitSender, Waiting};
 use super::feed::Step;
+use super::in_flight::{Commit, CommitRequest, Progress};
 use super::{Cx, State, call_error};
-
-/// A transaction as its client wants it committed.
-#[derive(Debug)]
-pub(crate) struct CommitRequest {
-    pub(crate) snapshot: Snapshot,
-    /// The name of what was committed elsewhere and is restored here; others get a random one.
-    pub(crate) restored: Option<TxnId>,
-    pub(crate) meta: TxnMeta,
-    pub(crate) steps: Vec<Step>,
-}
 
 /// The transactions that are being committed.
 #[derive(Debug, Default)]
@@ -37,146 +27,6 @@ pub(super) struct Commits {
     pub(super) last_txn: TxnNumber,
     /// Those that are being sent, each in its turn.
     pub(super) feeding: VecDeque<u64>,
-}
-
-/// One transaction on its way.
-#[derive(Debug)]
-pub(super) struct Commit {
-    pub(super) request: CommitRequest,
-    pub(super) id: TxnId,
-    pub(super) progress: Progress,
-    /// The epoch in which a vote that finishes, or a finish, was handed over; `None` while it is
-    /// certain that nothing was committed.
-    handed_over: Option<u64>,
-    /// How many connections were lost while it was on them.
-    losses: u32,
-    /// `None` once whoever waits has been told.
-    pub(super) waiting: Option<Waiting>,
-}
-
-/// How far a commit is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Progress {
-    /// Nothing was sent on the present connection.
-    Waiting,
-    /// So many of its steps were sent, and no vote.
-    Feeding(TxnNumber, usize),
-    /// A vote was handed over that does not finish.
-    Voting(TxnNumber),
-    /// The server keeps its object locks, and waits for its next step.
-    Undecided(TxnNumber),
-    /// A vote that finishes, or a finish, was handed over; its answer has not come.
-    Finishing(TxnNumber),
-    /// The same, on a connection that was lost or that gave no clear answer.
-    InDoubt,
-}
-
-impl Commit {
-    /// What is needed to find out, if it may have been committed.
-    pub(super) fn doubt(&self) -> Option<InDoubt> {
-        self.handed_over.map(|epoch| InDoubt::new(self.id, self.request.snapshot.tid, epoch))
-    }
-
-    /// From now on it may be committed.
-    pub(super) fn hand_over(&mut self, txn: TxnNumber, epoch: u64) {
-        self.progress = Progress::Finishing(txn);
-        self.handed_over = Some(epoch);
-    }
-
-    /// Nothing was committed, and its client decides what comes next.
-    pub(super) fn undecided(&mut self, txn: TxnNumber) {
-        self.progress = Progress::Undecided(txn);
-        self.handed_over = None;
-    }
-
-    /// It is to be sent from its beginning, under a name that nothing was committed under.
-    pub(super) fn begin_again(&mut self, id: TxnId) {
-        self.id = id;
-        self.progress = Progress::Waiting;
-        self.handed_over = None;
-    }
-
-    /// The error to end with when no answer comes, and `why` one is not waited for.
-    fn given_up(&self, why: CommitError) -> CommitError {
-        self.doubt().map_or(why, CommitError::Unknown)
-    }
-
-    /// Who waits, until told.
-    pub(super) fn sender(&self) -> Option<&CommitSender> {
-        self.waiting.as_ref().map(|waiting| &waiting.sender)
-    }
-
-    /// Tells whoever waits that it was committed; says whether they can understand it.
-    pub(super) fn succeed(&mut self, cx: &mut Cx, tid: Tid) -> bool {
-        match self.waiting.take().map(|waiting| waiting.take(cx)) {
-            Some(CommitSender::Finish(sender)) => sender.send(Ok(tid)),
-            Some(CommitSender::Attempt(sender)) => sender.send(Ok(Attempt::Finished(tid))),
-            Some(CommitSender::Vote(_)) => return false,
-            None => {}
-        }
-        true
-    }
-
-    fn fail(&mut self, cx: &mut Cx, error: CommitError) {
-        if let Some(waiting) = self.waiting.take() {
-            waiting.take(cx).fail(error);
-        }
-    }
-
-    /// The history that it began in.
-    pub(super) fn generation(&self) -> u64 {
-        self.request.snapshot.generation
-    }
-
-    /// Whether it has cost so many connections that it may well be why they were lost.
-    pub(super) fn is_hopeless(&self) -> bool {
-        self.losses >= LOSSES_MAX
-    }
-
-    /// Whether it is sent again as often as need be, and never asked about: a restored transaction
-    /// has its own name and place in history, so it cannot happen twice, and must not be fenced.
-    fn is_restored(&self) -> bool {
-        self.request.restored.is_some()
-    }
-
-    /// The transaction's number on the present connection, if the server may be ended there.
-    fn open_txn(&self) -> Option<TxnNumber> {
-        match self.progress {
-            Progress::Feeding(txn, _) | Progress::Voting(txn) | Progress::Undecided(txn) => {
-                Some(txn)
-            }
-            Progress::Waiting | Progress::Finishing(_) | Progress::InDoubt => None,
-        }
-    }
-
-    /// Whether it takes a place among the transactions that a server keeps open between votes.
-    fn is_two_phase(&self) -> bool {
-        matches!(self.progress, Progress::Undecided(_))
-            || matches!(self.sender(), Some(CommitSender::Vote(_) | CommitSender::Attempt(_)))
-    }
-
-    /// Its connection is lost: what may have been committed is in doubt, the rest is sent again.
-    fn lost(&mut self) {
-        let was_on_it = !matches!(self.progress, Progress::Waiting | Progress::InDoubt);
-        self.losses += u32::from(was_on_it);
-        let finishing = matches!(self.progress, Progress::Finishing(_) | Progress::InDoubt);
-        let in_doubt = finishing && !self.is_restored();
-        self.progress = if in_doubt { Progress::InDoubt } else { Progress::Waiting };
-    }
-
-    pub(super) fn oids(&self) -> impl Iterator<Item = Oid> {
-        self.request.steps.iter().filter_map(Step::written)
-    }
-}
-
-/// However a reactor ends, nobody is told that nothing was sent when something was.
-impl Drop for Commit {
-    fn drop(&mut self) {
-        let doubt = self.doubt();
-        if let Some((waiting, doubt)) = self.waiting.take().zip(doubt) {
-            waiting.sender.fail(CommitError::Unknown(doubt));
-        }
-    }
 }
 
 impl Commits {
@@ -224,10 +74,8 @@ impl State {
         }
         self.commits.last += 1;
         let number = self.commits.last;
-        let waiting = Some(self.waiting(cx, number, sender));
-        let id = request.restored.unwrap_or_else(|| txn_id(cx));
-        let progress = Progress::Waiting;
-        let commit = Commit { request, id, progress, handed_over: None, losses: 0, waiting };
+        let waiting = self.waiting(cx, number, sender);
+        let commit = Commit::new(cx, request, waiting);
         self.commits.table.insert(number, commit);
         self.start_feeding(cx, number);
     }
@@ -236,7 +84,7 @@ impl State {
     pub(super) fn waiting(&self, cx: &mut Cx, number: u64, sender: CommitSender) -> Waiting {
         let late = move |state: &mut Self, cx: &mut Cx| state.commit_is_late(cx, number);
         let timer = self.call_timeout.map(|limit| cx.call_later(limit, late));
-        Waiting { sender, timer }
+        Waiting { sender, timer, doubt: None }
     }
 
     /// Why a commit must fail at once, if it must.
@@ -257,15 +105,16 @@ impl State {
     /// The transaction is committed: what it wrote into the cache, then `last_tid`, then whoever
     /// waits.
     pub(super) fn finished(&mut self, cx: &mut Cx, number: u64, tid: Tid) {
+        if matches!(self.commits.progress(number), Some(Progress::Voting(_))) {
+            return self.confused(cx, "a finish to a vote");
+        }
         let Some(mut commit) = self.commits.remove(number) else { return };
         for step in &commit.request.steps {
             self.wrote(step, tid);
         }
         self.shared.advance(tid);
         self.announce_own(tid, &commit);
-        if !commit.succeed(cx, tid) {
-            self.confused(cx, "a finish to a vote");
-        }
+        commit.succeed(cx, tid);
     }
 
     /// With a rule left out, the cache believes that what was voted on is committed.
@@ -290,9 +139,9 @@ impl State {
         }
     }
 
-    /// What an undo has changed was announced by the server.
+    /// Of one that undoes, the server has announced all that it changed.
     fn announce_own(&self, tid: Tid, commit: &Commit) {
-        if commit.oids().next().is_some() && self.shared.dispatcher.is_listened_to() {
+        if !commit.undoes() && self.shared.dispatcher.is_listened_to() {
             let changed = Changed::Objects(commit.oids().collect());
             self.shared.dispatcher.invalidated(Invalidation { tid, changed, own: true });
         }
@@ -305,7 +154,7 @@ impl State {
         }
         let Some(commit) = self.commits.get_mut(number) else { return };
         // Of one that was sent again, it may be the first that was committed.
-        let doubt = commit.doubt().filter(|_| commit.is_restored() && commit.losses > 0);
+        let doubt = commit.doubt().filter(|_| commit.is_repeated());
         let refused = refused(failure, commit.doubt().is_some());
         match doubt.map(CommitError::Unknown).or(refused) {
             Some(error) => self.commit_ended(cx, number, error),
@@ -412,16 +261,8 @@ fn refused(failure: &Failure, finishes: bool) -> Option<CommitError> {
     Some(why.into())
 }
 
-/// A random name. The simulation's come from its seed.
-pub(super) fn txn_id(cx: &mut Cx) -> TxnId {
-    let number = u128::from(cx.random()) << 64 | u128::from(cx.random());
-    TxnId::from_bytes(number.to_be_bytes())
-}
-
 /// Transactions that may wait for their commit; more are [`NotCommitted::Busy`].
 const COMMITS_MAX: usize = 4_096;
-/// Connections that a transaction may cost; then it is [`NotCommitted::Lost`].
-const LOSSES_MAX: u32 = 5;
 /// Transactions that a server keeps open between their votes, or is asked to; more are
 /// [`NotCommitted::Busy`]. A session of it may have 1,024 open.
 const TWO_PHASE_MAX: usize = 512;

@@ -5,7 +5,8 @@ use zeo_proto::{Begin, Call, ClientMessage, Oid, Store, Tid, TxnNumber};
 
 use super::answer::CommitSender;
 use super::calls::Asked;
-use super::commit::{Commits, Progress};
+use super::commit::Commits;
+use super::in_flight::Progress;
 use super::{Cx, State};
 
 /// One message of a transaction.

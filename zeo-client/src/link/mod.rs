@@ -19,6 +19,7 @@ mod connection;
 mod feed;
 #[cfg(feature = "sim")]
 mod held;
+mod in_flight;
 mod invalidation;
 mod load;
 mod load_many;
@@ -47,11 +48,11 @@ use self::ask::Asks;
 use self::browse::Browsing;
 pub(crate) use self::browse::{Found, PageSender};
 use self::calls::{Asked, Calls};
-pub(crate) use self::commit::CommitRequest;
 use self::commit::Commits;
 pub(crate) use self::feed::Step;
 #[cfg(feature = "sim")]
 pub use self::held::Held;
+pub(crate) use self::in_flight::CommitRequest;
 use self::invalidation::Pages;
 use self::load::Loads;
 pub(crate) use self::load_many::BatchRequest;

@@ -12,7 +12,7 @@ use zeo_proto::{Call, Failure, Outcome, Tid, TxnId};
 use crate::error::NotCommitted;
 
 use super::calls::Asked;
-use super::commit::{Commit, Progress, txn_id};
+use super::in_flight::{Commit, Progress, txn_id};
 use super::{Cx, State};
 
 impl State {
@@ -22,9 +22,12 @@ impl State {
         let Some(commit) = self.commits.get_mut(number) else { return };
         commit.progress = Progress::InDoubt;
         let id = commit.id;
-        cx.call_later(self.connecting.wait_timeout(), move |state, cx| {
-            state.doubt_remains(cx, number, id);
-        });
+        let Some(waiting) = &mut commit.waiting else { return };
+        let limit = self.connecting.wait_timeout();
+        let timer = cx.call_later(limit, move |state, cx| state.doubt_remains(cx, number, id));
+        if let Some(former) = waiting.doubt.replace(timer) {
+            cx.cancel(former);
+        }
     }
 
     /// Asks what became of a commit.

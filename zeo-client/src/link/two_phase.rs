@@ -14,8 +14,8 @@ use crate::shared::Counters;
 
 use super::answer::{Attempt, Clash, CommitSender};
 use super::calls::Asked;
-use super::commit::{Commit, Progress};
 use super::feed::Step;
+use super::in_flight::{Commit, Progress};
 use super::load_many::unpinned;
 use super::{Cx, State};
 

@@ -153,6 +153,23 @@ fn a_server_that_does_not_know_itself_is_asked_after_the_next_connection() {
     assert_eq!(scene.take(&mut commit), Ok(tid(12)));
 }
 
+// The limit of a doubt ran on after the doubt had ended: for hours, where patience is long, with as
+// many timers as there had been doubts. A simulation that counts timers noticed.
+#[test]
+fn a_doubt_that_has_ended_leaves_no_timer() {
+    let mut scene = Scene::new();
+    let before = scene.timers();
+    let (mut commit, id, vote) = send(&mut scene);
+    scene.fail(vote, Failure::OutcomeUnknown("the sync failed".to_owned()));
+    scene.expect_nothing();
+    assert_eq!(scene.timers(), before + 1);
+    scene.cut();
+    let call = scene.expect(&ask(id));
+    scene.reply(call, Reply::Outcome(Outcome::Committed(tid(12))));
+    assert_eq!(scene.take(&mut commit), Ok(tid(12)));
+    assert_eq!(scene.timers(), before);
+}
+
 #[test]
 fn doubt_does_not_last_for_ever() {
     let mut scene = Scene::new();

@@ -1,6 +1,9 @@
 //! A client, and a server that is played by the test, on one simulated network.
 
 use std::collections::VecDeque;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{self, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -45,6 +48,15 @@ impl Scene {
 
     pub(crate) fn with(options: &Options) -> Self {
         let mut scene = Self::unconnected(options, &[ADDRESS]);
+        scene.until(|scene| scene.client.is_connected());
+        scene.hello();
+        scene
+    }
+
+    /// A client of another database.
+    pub(crate) fn of(uuid: [u8; 16]) -> Self {
+        let mut scene = Self::unconnected(&Client::options(), &[ADDRESS]);
+        scene.answer_with(Answer::Welcome(welcome(uuid, 1, 10)));
         scene.until(|scene| scene.client.is_connected());
         scene.hello();
         scene
@@ -210,6 +222,11 @@ impl Scene {
         }
     }
 
+    /// How many timers the client has.
+    pub(crate) fn timers(&mut self) -> usize {
+        self.reactor.held().timers
+    }
+
     /// The client's program ends where it is.
     pub(crate) fn crash(self) -> Client {
         drop(self.reactor);
@@ -235,6 +252,29 @@ impl Scene {
             self.step();
         }
         panic!("there is no result");
+    }
+
+    /// What a future comes to, once it is ready.
+    pub(crate) fn finish<T>(&mut self, mut future: Pin<&mut impl Future<Output = T>>) -> T {
+        for _ in 0..STEPS_MAX {
+            if let Some(value) = look(future.as_mut()) {
+                return value;
+            }
+            self.step();
+        }
+        panic!("it does not end");
+    }
+
+    /// Lets a future go on for as long as nothing new is said to it.
+    pub(crate) fn go_on<T>(&mut self, mut future: Pin<&mut impl Future<Output = T>>) {
+        self.flow();
+        while look(future.as_mut()).is_none() && self.client_is_due() {
+            self.flow();
+        }
+    }
+
+    fn client_is_due(&mut self) -> bool {
+        self.reactor.is_due()
     }
 
     /// Loads an object into the client's cache.
@@ -280,6 +320,14 @@ impl Scene {
     pub(crate) fn step(&mut self) {
         let reactors: &mut [&mut dyn Turns] = &mut [&mut self.reactor, &mut self.server];
         assert!(self.world.step(reactors).unwrap(), "nothing happens any more");
+    }
+}
+
+/// Looks at a future, and what it comes to if it is ready.
+pub(crate) fn look<T>(future: Pin<&mut impl Future<Output = T>>) -> Option<T> {
+    match future.poll(&mut task::Context::from_waker(Waker::noop())) {
+        Poll::Ready(value) => Some(value),
+        Poll::Pending => None,
     }
 }
 

@@ -93,6 +93,36 @@ fn what_was_sent_on_a_stranded_connection_arrives_late() {
     assert!(pair.world.now() >= before + late);
 }
 
+/// The peer had read, and was gone before it could say so: nobody noticed, ever.
+#[test]
+fn who_has_no_room_to_write_notices_that_the_peer_is_gone() {
+    let mut pair = Pair::new(14);
+    pair.world.set_links(LinkConfig { window: 10, fragments: false, ..LinkConfig::default() });
+    pair.write_from_client(&[1; 10]);
+    pair.until(|pair| pair.server.shared().data_len("server") == 10);
+    assert_eq!(pair.world.half_open("server", "client"), 1);
+    pair.write_from_client(b"more");
+    assert!(pair.idle());
+    assert!(is_reset(&pair.client.shared().lost("client")));
+}
+
+/// It was taken for a connection of the client with itself, so faults passed it by.
+#[test]
+fn who_connects_before_anybody_listens_is_connected_to_that_host() {
+    let world = World::new(15);
+    let mut server = Reactor::new(world.driver("server"), Log::default());
+    let mut client = Reactor::new(world.driver("client"), Log::default());
+    let address: Address = "10.0.0.1:9".parse().unwrap();
+    client.with(|_, cx| cx.connect(&address, Recorder::new("client")));
+    client.turn(Some(Duration::ZERO)).unwrap();
+    server.with(|_, cx| cx.listen(&address, Recorder::echo()).unwrap());
+    let mut pair = Pair { world, server, client, address };
+    assert!(pair.idle());
+    assert_eq!(pair.world.reset("client", "server"), 1);
+    assert!(pair.idle());
+    assert!(is_reset(&pair.client.shared().lost("client")));
+}
+
 #[test]
 fn whoever_looks_sees_connections_bytes_and_jobs() {
     let seen = Arc::new(Mutex::new(Vec::new()));

@@ -29,6 +29,12 @@ trait Kind {
         drop(storage);
         self.open()
     }
+
+    /// What a crash leaves of it.
+    fn crash(&self, storage: Self::Storage, _random: &mut Random) -> Self::Storage {
+        drop(storage);
+        self.open()
+    }
 }
 
 /// Runs each test of the contract over each kind of storage.
@@ -47,6 +53,7 @@ macro_rules! contract {
 }
 
 mod history;
+mod properties;
 mod undo;
 
 contract! {
@@ -503,6 +510,10 @@ impl Kind for Memory {
     fn reopen(&self, storage: MemoryStorage) -> MemoryStorage {
         storage
     }
+
+    fn crash(&self, storage: MemoryStorage, _: &mut Random) -> MemoryStorage {
+        storage
+    }
 }
 
 #[derive(Debug)]
@@ -523,6 +534,13 @@ impl Kind for Simulated {
     fn open(&self) -> Self::Storage {
         let (disk, index) = (self.disk.clone(), self.index.clone());
         JournalStorage::open(disk, || Ok(index), tiny(), IDENTITY.uuid).unwrap()
+    }
+
+    fn crash(&self, storage: Self::Storage, random: &mut Random) -> Self::Storage {
+        drop(storage);
+        self.disk.crash();
+        self.index.crash(random);
+        self.open()
     }
 }
 

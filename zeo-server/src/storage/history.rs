@@ -214,7 +214,8 @@ pub(super) struct PageBuilder {
 impl PageBuilder {
     /// A page of at most `bytes`, unless its first item is longer.
     pub(super) fn new(bytes: usize) -> Self {
-        Self { items: Vec::new(), size: 0, bytes, head: None }
+        let items = Vec::with_capacity((bytes / ROOM_FOR_ITEMS_OF).min(MOST_ROOM));
+        Self { items, size: 0, bytes, head: None }
     }
 
     /// Whether an item that counts for so much is taken.
@@ -367,5 +368,8 @@ fn first(oids: &[Oid]) -> Oid {
 /// How many objects are looked at in one step, and for one page.
 const FEWEST_OBJECTS: usize = 64;
 const MOST_OBJECTS: usize = 8 << 10;
+/// A page has room at once for as many items as it has of this many bytes, up to so many.
+const ROOM_FOR_ITEMS_OF: usize = 1 << 10;
+const MOST_ROOM: usize = 1 << 10;
 /// What every item of a page counts for beside what is in it.
 pub(crate) const ITEM: usize = 64;

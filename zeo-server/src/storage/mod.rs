@@ -29,6 +29,8 @@ pub mod index;
 mod journal;
 mod journaled;
 mod memory;
+#[cfg(test)]
+mod quotas;
 mod record;
 mod salvage;
 mod spill;

@@ -1,16 +1,18 @@
 //! What the tests of storages share: short ways to say things, and the model they are held against.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod model;
 
 use bytes::Bytes;
 use zeo_proto::{Identity, Oid, Outcome, OutcomeQuery, Tid, TxnId, TxnMeta, Validity};
 
-use super::disk::{Disk, DiskFile, Random, SimDisk};
+use super::disk::{Disk, DiskFile, SimDisk};
 use super::index::MapIndex;
 use super::{
     Applied, Changes, Commit, Cursor, Found, HistoryEntry, HistoryItem, HistoryLimit,
     JournalStorage, OpenError, Operation, Record, Refused, Settings, Storage,
 };
+
+pub(super) use model::Model;
 
 pub(super) const IDENTITY: Identity = Identity { uuid: [5; 16], epoch: 1 };
 /// 2026-11-21 00:16:36 UTC.
@@ -211,129 +213,4 @@ impl World {
         file.sync_data().unwrap();
         self.disk.sync_dir().unwrap();
     }
-}
-
-/// What a storage should hold.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Model {
-    revisions: BTreeMap<Oid, BTreeMap<Tid, Option<Bytes>>>,
-    transactions: BTreeMap<Tid, BTreeSet<Oid>>,
-    outcomes: BTreeMap<TxnId, Tid>,
-    ids: u64,
-}
-
-impl Model {
-    pub(super) fn last_tid(&self) -> Tid {
-        self.transactions.last_key_value().map_or(Tid::ZERO, |(&tid, _)| tid)
-    }
-
-    /// A commit of a few objects, mostly one that should succeed.
-    pub(super) fn random_commit(&mut self, random: &mut Random) -> Commit {
-        self.ids += 1;
-        let count = random.below(4);
-        let records = (0..count).map(|_| self.random_record(random)).collect::<Vec<_>>();
-        let snapshot = self.last_tid();
-        let read_current = match random.below(4) {
-            0 => vec![(Oid::new(3), self.current(Oid::new(3)))],
-            _ => Vec::new(),
-        };
-        Commit { snapshot, read_current, ..commit(self.ids, records) }
-    }
-
-    fn random_record(&self, random: &mut Random) -> Record {
-        let oid = Oid::new(random.below(12));
-        let serial = match random.below(12) {
-            0 => Some(Tid::new(random.below(9))),
-            1 => None,
-            _ => Some(self.current(oid)),
-        };
-        let len = [3, 40, 700, 3_000][usize::try_from(random.below(4)).unwrap()];
-        if random.below(9) == 0 {
-            return Record::delete(oid, serial);
-        }
-        Record::store(oid, serial, random_bytes(random, len), (len > 3).then(|| vec![oid; 3]))
-    }
-
-    /// Takes note of an answer, which must be the one that the rules demand.
-    pub(super) fn answered(&mut self, commit: &Commit, answer: &Result<Applied, Refused>) {
-        match answer {
-            Ok(Applied::Committed(tid)) => {
-                assert!(!self.conflicts(commit), "{commit:?} was committed");
-                assert!(*tid > self.last_tid());
-                self.insert(commit, *tid);
-            }
-            Err(Refused::Conflict(_)) => assert!(self.conflicts(commit), "{commit:?} was not"),
-            other => panic!("{other:?}"),
-        }
-    }
-
-    pub(super) fn insert(&mut self, commit: &Commit, tid: Tid) {
-        let oids = self.transactions.entry(tid).or_default();
-        for record in &commit.records {
-            oids.insert(record.oid);
-            self.revisions.entry(record.oid).or_default().insert(tid, record.body.held().cloned());
-        }
-        self.outcomes.insert(commit.id, tid);
-    }
-
-    pub(super) fn conflicts(&self, commit: &Commit) -> bool {
-        let later = |oid| commit.records.iter().rfind(|record| record.oid == oid).unwrap();
-        let stale = |oid| match later(oid).serial {
-            Some(read) => self.current(oid) != read,
-            None => self.current(oid) > commit.snapshot,
-        };
-        let depends = |&(oid, read): &(Oid, Tid)| self.current(oid) != read;
-        commit.records.iter().any(|record| stale(record.oid))
-            || commit.read_current.iter().any(depends)
-    }
-
-    fn current(&self, oid: Oid) -> Tid {
-        let last = self.revisions.get(&oid).and_then(BTreeMap::last_key_value);
-        last.map_or(Tid::ZERO, |(&tid, _)| tid)
-    }
-
-    fn found(&self, oid: Oid, before: Tid, as_of: Tid) -> Found {
-        let Some(all) = self.revisions.get(&oid) else { return Found::Absent };
-        let seen = all.range(..=as_of).rev().find(|&(&tid, _)| tid < before);
-        let Some((&serial, data)) = seen else { return Found::Absent };
-        let end =
-            all.range(serial.next()..).next().map(|(&tid, _)| tid).filter(|&end| end <= as_of);
-        let validity = Validity { serial, end };
-        match data {
-            Some(data) => Found::Revision(validity, data.clone()),
-            None => Found::Deleted(validity),
-        }
-    }
-
-    /// Compares every load at every tid, every outcome, and what changed since some tids.
-    pub(super) fn check(&self, storage: &dyn Storage) {
-        assert_eq!(storage.last_tid(), self.last_tid());
-        let tids = || self.transactions.keys().copied();
-        for oid in (0..12).map(Oid::new) {
-            for tid in tids().chain([Tid::MAX]) {
-                for (before, as_of) in [(tid, Tid::MAX), (Tid::MAX, tid), (tid, tid)] {
-                    let found = storage.load_before(oid, before, as_of).unwrap();
-                    assert_eq!(found, self.found(oid, before, as_of), "{oid} {before} {as_of}");
-                }
-            }
-        }
-        for since in tids().step_by(9).chain([Tid::ZERO]) {
-            let newer = self.transactions.range(since.next()..).flat_map(|(_, oids)| oids);
-            let oids: BTreeSet<Oid> = newer.copied().collect();
-            assert_eq!(changes(storage, since), objects(oids.iter().map(|oid| oid.number())));
-        }
-        self.check_outcomes(storage);
-    }
-
-    fn check_outcomes(&self, storage: &dyn Storage) {
-        for (&id, &tid) in &self.outcomes {
-            let query = OutcomeQuery { id, ..query(0) };
-            let answers = storage.apply(vec![Operation::Outcome(query)], NOW);
-            assert_eq!(answers, [Ok(Applied::Outcome(Outcome::Committed(tid)))]);
-        }
-    }
-}
-
-fn random_bytes(random: &mut Random, len: usize) -> Bytes {
-    std::iter::repeat_with(|| random.next_u64().to_be_bytes()[7]).take(len).collect()
 }

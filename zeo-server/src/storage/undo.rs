@@ -25,6 +25,9 @@ pub(super) fn undo<S: Storage + ?Sized>(
     let mut undo = Undo { storage, as_of: storage.last_tid(), in_the_way: Vec::new() };
     let mut output = Output::new(storage, limits);
     for (oid, tids) in written.0 {
+        if undo.in_the_way.len() == MAX_NAMED {
+            break;
+        }
         let Some((serial, target)) = undo.target(oid, &tids)? else { continue };
         if undo.in_the_way.is_empty() && !output.put(record(oid, serial, target))? {
             return Ok(Err(UndoRefused::TooLarge));
@@ -93,7 +96,7 @@ struct Undo<'a, S: ?Sized> {
     storage: &'a S,
     /// What all objects are looked at as of.
     as_of: Tid,
-    /// Objects that others changed since, up to the bound.
+    /// Objects that others changed since.
     in_the_way: Vec<Oid>,
 }
 
@@ -122,7 +125,7 @@ impl<S: Storage + ?Sized> Undo<'_, S> {
             };
             let same = self.record(oid, below)?;
             if data(same.as_ref()) != data(record.as_ref()) {
-                self.note(oid);
+                self.in_the_way.push(oid);
                 return Ok(None);
             }
             (at, record) = (below, same);
@@ -144,12 +147,6 @@ impl<S: Storage + ?Sized> Undo<'_, S> {
         let missing =
             || StorageError::Damaged(format!("transaction {tid}: its record of {oid} is missing"));
         self.storage.load_record(oid, tid)?.ok_or_else(missing).map(Some)
-    }
-
-    fn note(&mut self, oid: Oid) {
-        if self.in_the_way.len() < MAX_NAMED {
-            self.in_the_way.push(oid);
-        }
     }
 }
 

@@ -138,9 +138,19 @@ impl Driver for SimDriver {
     fn write(&mut self, token: StreamToken, from: &[IoSlice<'_>]) -> io::Result<usize> {
         let (id, mut net) = (self.socket(token)?, self.net());
         let window = net.window();
-        let room = net.sockets.get(&id).ok_or(io::ErrorKind::NotConnected)?.room(window)?;
-        let bytes = from.iter().flat_map(|slice| slice.iter().copied());
-        let data: Vec<u8> = bytes.take(room).collect();
+        let socket = net.sockets.get(&id).ok_or(io::ErrorKind::NotConnected)?;
+        let room = match socket.room(window) {
+            Ok(room) => room,
+            Err(error) => {
+                net.probe_later(id);
+                return Err(error);
+            }
+        };
+        let mut data = Vec::new();
+        for slice in from {
+            let fits = slice.len().min(room - data.len());
+            data.extend_from_slice(slice.get(..fits).unwrap_or_default());
+        }
         let written = data.len();
         net.send_data(id, data);
         Ok(written)

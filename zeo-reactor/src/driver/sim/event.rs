@@ -15,6 +15,8 @@ pub(super) enum Event {
     Arrival(SocketId),
     /// A connection that its peer knows nothing of is refused.
     Refusal(HostId, SocketId),
+    /// Whether the peer of a socket that has no room is still there.
+    Probe(SocketId),
     /// A thread of a stage takes its next job.
     Work(PoolId),
     /// A job's result reaches its reactor.
@@ -61,11 +63,12 @@ impl Trace {
         self.0 = mix(self.0.rotate_left(5) ^ number);
     }
 
-    pub(super) fn add_bytes(&mut self, bytes: impl IntoIterator<Item = u8>) {
+    pub(super) fn add_bytes(&mut self, bytes: &[u8]) {
         const PRIME: u64 = 0x0000_0100_0000_01B3;
-        let hash = bytes
-            .into_iter()
-            .fold(0, |hash: u64, byte| (hash ^ u64::from(byte)).wrapping_mul(PRIME));
+        let (words, rest) = bytes.as_chunks::<8>();
+        let words = words.iter().map(|word| u64::from_le_bytes(*word));
+        let numbers = words.chain(rest.iter().map(|byte| u64::from(*byte)));
+        let hash = numbers.fold(bytes.len() as u64, |hash, n| (hash ^ n).wrapping_mul(PRIME));
         self.add(hash);
     }
 

@@ -190,6 +190,11 @@ impl World {
         net.heal(b, a);
     }
 
+    /// Lets everything through between all hosts.
+    pub fn heal_all(&self) {
+        self.lock().heal_all();
+    }
+
     /// Resets every connection between two hosts; both ends hear of it, and what was under way is
     /// lost. Says how many.
     pub fn reset(&self, a: &str, b: &str) -> usize {

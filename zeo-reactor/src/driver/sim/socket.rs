@@ -1,6 +1,9 @@
 //! One end of a simulated connection, and what travels between two ends.
 
-use std::{collections::VecDeque, io};
+use std::{
+    collections::VecDeque,
+    io::{self, Read as _},
+};
 
 use super::net::{DriverId, HostId};
 use crate::{
@@ -23,6 +26,7 @@ pub(super) enum Packet {
 }
 
 /// One end.
+#[expect(clippy::struct_excessive_bools, reason = "facts that change independently")]
 pub(super) struct Socket {
     pub(super) host: HostId,
     /// `None` once the program has closed it, or has gone; then only the outbox lives on.
@@ -41,6 +45,8 @@ pub(super) struct Socket {
     pub(super) late: Time,
     /// Sent, and not known to be read.
     pub(super) unread_by_peer: usize,
+    /// Its peer is to be asked whether it is there.
+    pub(super) probing: bool,
     inbox: VecDeque<u8>,
     /// Read since the peer was last told.
     consumed: usize,
@@ -63,6 +69,7 @@ impl Socket {
             newest: Time::default(),
             late: Time::default(),
             unread_by_peer: 0,
+            probing: false,
             inbox: VecDeque::new(),
             consumed: 0,
             fin_received: false,
@@ -84,9 +91,7 @@ impl Socket {
             };
         }
         let read = self.inbox.len().min(into.len());
-        for (to, byte) in into.iter_mut().zip(self.inbox.drain(..read)) {
-            *to = byte;
-        }
+        self.inbox.read_exact(into.get_mut(..read).unwrap_or_default())?;
         self.consumed += read;
         let tell = self.consumed >= window / 2;
         Ok((read, if tell { std::mem::take(&mut self.consumed) } else { 0 }))

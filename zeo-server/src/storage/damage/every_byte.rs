@@ -9,11 +9,11 @@ use zeo_proto::{Oid, Tid};
 use crate::storage::disk::{Disk, DiskFile};
 use crate::storage::index::{Index, MapIndex};
 use crate::storage::testing::{
-    IDENTITY, NOW, Simulated, World, commit, committed, delete, new, tiny, update,
+    IDENTITY, NOW, Simulated, World, commit, committed, delete, new, tiny, transactions, update,
 };
 use crate::storage::{
-    Damage, Found, JournalStorage, OpenError, Operation, Refused, SalvagedStorage, Settings,
-    Storage, StorageError,
+    Cursor, Damage, Found, HistoryItem, JournalStorage, OpenError, Operation, Refused,
+    SalvagedStorage, Settings, Storage, StorageError,
 };
 
 /// An index that covers everything: nothing of the journal is read before it is needed.
@@ -103,6 +103,7 @@ struct Sound {
     groups: Vec<Group>,
     /// Every revision, and what a load of it finds.
     revisions: Vec<(Oid, Tid, Found)>,
+    items: Vec<HistoryItem>,
     last_tid: Tid,
     /// How many damaged records were reported.
     reported: Cell<usize>,
@@ -172,7 +173,7 @@ impl Sound {
             }
         }
         groups.last_mut().unwrap().is_last = true;
-        let revisions = all_revisions(&storage);
+        let (revisions, items) = (all_revisions(&storage), transactions(&storage));
         drain(&storage);
         let drained = world.index.copy();
         storage.close().unwrap();
@@ -180,7 +181,7 @@ impl Sound {
         drop(storage);
         assert!(world.disk.list().unwrap().len() >= 3);
         let reported = Cell::new(0);
-        Self { world, halfway, drained, full, groups, revisions, last_tid, reported }
+        Self { world, halfway, drained, full, groups, revisions, items, last_tid, reported }
     }
 
     /// Every byte, with a bit of it flipped, and zeroed.
@@ -220,6 +221,7 @@ impl Sound {
             Ok(storage) if storage.last_tid() == self.last_tid => {
                 let header = |world: &World| world.segment(place.segment)[..64].to_vec();
                 assert_eq!(header(&world), header(&self.world), "it is healed");
+                self.assert_transactions_are_read_around(&storage, place);
                 self.read(&storage, &name)
             }
             Ok(storage) => self.assert_only_the_last_is_gone(&storage),
@@ -235,11 +237,17 @@ impl Sound {
     fn read(&self, storage: &Simulated, name: &str) -> Seen {
         let mut damaged = Vec::new();
         for (oid, tid, sound) in &self.revisions {
+            let record = storage.load_record(*oid, *tid);
             match storage.load_before(*oid, tid.next(), Tid::MAX) {
-                Ok(found) => assert_eq!(found, *sound),
+                Ok(Found::Deleted(_)) => {}
+                Ok(found) => {
+                    assert_eq!(found, *sound);
+                    assert_eq!(record.unwrap().unwrap().data.as_ref(), data(sound));
+                }
                 Err(StorageError::Damaged(text)) => {
                     let names = [format!("journal/{name} at byte"), oid.to_string()];
                     assert!(names.iter().all(|name| text.contains(name)), "{text}");
+                    assert_eq!(record.unwrap_err().to_string(), format!("damaged: {text}"));
                     damaged.push(*tid);
                 }
                 Err(error) => panic!("{error}"),
@@ -247,6 +255,32 @@ impl Sound {
         }
         self.reported.set(self.reported.get() + damaged.len());
         Seen::Read(damaged)
+    }
+
+    /// All before a damaged transaction is read, and all after it; the damage itself is an error that
+    /// says where it is. Behind a damaged header of a group others may be hidden as well.
+    fn assert_transactions_are_read_around(&self, storage: &Simulated, place: Place) {
+        let (found, error) = read_from(storage, Tid::ZERO);
+        let (group, hidden) = match self.part(place) {
+            Part::Header(group) | Part::Items(group) if group.tid == Tid::ZERO => {
+                return assert_eq!((found, error), (self.items.clone(), None));
+            }
+            Part::SegmentHeader | Part::Padding => {
+                return assert_eq!((found, error), (self.items.clone(), None));
+            }
+            Part::Header(group) => (group, true),
+            Part::Items(group) => (group, false),
+        };
+        let is_before = |item: &&HistoryItem| tid_of(item).is_none_or(|tid| tid < group.tid);
+        let before = self.items.iter().take_while(is_before).count();
+        assert!(self.items.starts_with(&found) && found.len() >= before, "{place:?}");
+        let names = format!("journal/{:08}.log at byte", place.segment);
+        assert!(error.is_some_and(|error| error.contains(&names)), "{place:?}");
+        let (rest, error) = read_from(storage, group.tid.next());
+        assert!(error.is_none() || hidden, "{place:?}: {error:?}");
+        let is_after = |item: &HistoryItem| tid_of(item).is_some_and(|tid| tid > group.tid);
+        let after = self.items.iter().position(is_after).unwrap_or(self.items.len());
+        assert!(error.is_some() || rest == self.items[after..], "{place:?}");
     }
 
     /// The commits of which something is missing when what is whole is read.
@@ -316,6 +350,29 @@ impl Sound {
             }
             (seen, part) => panic!("{place:?} in {part:?}: {seen:?}"),
         }
+    }
+}
+
+/// All transactions from one on, up to an error.
+fn read_from(storage: &Simulated, tid: Tid) -> (Vec<HistoryItem>, Option<String>) {
+    let (mut items, mut next) = (Vec::new(), Some(Cursor::new(tid)));
+    while let Some(cursor) = next {
+        match storage.transactions(&cursor, Tid::MAX, 1_000) {
+            Ok(page) => {
+                items.extend(page.items);
+                next = page.next;
+            }
+            Err(StorageError::Damaged(text)) => return (items, Some(text)),
+            Err(error) => panic!("{error}"),
+        }
+    }
+    (items, None)
+}
+
+fn tid_of(item: &HistoryItem) -> Option<Tid> {
+    match item {
+        HistoryItem::Transaction(head) => Some(head.tid),
+        HistoryItem::Record(_) => None,
     }
 }
 

@@ -1,14 +1,17 @@
 //! Sound journals that are then damaged: what is lost is known, and the rest is there.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
-use zeo_proto::{Tid, Validity};
+use zeo_proto::{Oid, Tid, Validity};
 
 use super::history::{History, Revision, Script, Span, takes_a_commit};
 use super::{Files, Simulated, disk_with, is_harmless, name, open};
 use crate::storage::index::MapIndex;
 use crate::storage::journal::{Position, START};
-use crate::storage::{Found, OpenError, Storage, StorageError};
+use crate::storage::{
+    Cursor, Found, HistoryItem, OpenError, Storage, StorageError, TransactionsPage,
+};
 
 /// Commits and edits to the files, as the bytes say; then the storage is opened, without an index
 /// and with the one that it had.
@@ -133,6 +136,8 @@ impl Damaged<'_> {
     fn is_read(&self, storage: &Simulated, sound: usize) {
         let (_, last_tid) = self.history.end(sound);
         assert_eq!(storage.last_tid(), last_tid);
+        self.is_counted(storage, sound);
+        self.is_listed(storage, sound);
         let revisions = || self.history.revisions.iter().filter(|revision| revision.group < sound);
         for revision in revisions() {
             self.is_answered(storage, revision, last_tid);
@@ -143,6 +148,77 @@ impl Damaged<'_> {
         for revision in revisions() {
             self.is_answered(storage, revision, last_tid);
         }
+    }
+
+    /// The objects are counted as they are up to that group.
+    fn is_counted(&self, storage: &Simulated, sound: usize) {
+        let mut newest = BTreeMap::new();
+        for revision in self.history.revisions.iter().filter(|revision| revision.group < sound) {
+            let newest = newest.entry(revision.oid).or_insert((revision.serial, false));
+            if revision.serial >= newest.0 {
+                *newest = (revision.serial, !revision.place.deleted);
+            }
+        }
+        let objects = newest.values().filter(|&&(_, is_there)| is_there).count() as u64;
+        assert_eq!(storage.size().objects, objects);
+    }
+
+    /// Every record on a page of transactions is as it was written, and those of whole groups are
+    /// all there.
+    fn is_listed(&self, storage: &Simulated, sound: usize) {
+        let (mut listed, mut next) = (BTreeSet::new(), Cursor::new(Tid::ZERO));
+        let (_, through) = self.history.end(sound);
+        loop {
+            match storage.transactions(&next, through, 300) {
+                Ok(page) => {
+                    self.is_on_page(&page, next.tid, &mut listed);
+                    let Some(following) = page.next else { break };
+                    next = following;
+                }
+                // What is damaged is passed over, transaction by transaction.
+                Err(StorageError::Damaged(_)) => match self.following(next.tid) {
+                    Some(tid) => next = Cursor::new(tid),
+                    None => break,
+                },
+                Err(error) => panic!("{error}"),
+            }
+        }
+        let whole = |revision: &&Revision| {
+            let groups = self.history.groups.get(..=revision.group).unwrap_or_default();
+            groups.iter().all(|group| self.is_readable(group.at.segment, header_of(group)))
+                && groups.last().is_some_and(|group| {
+                    let all = group.at.offset..group.items.end;
+                    self.is_readable(group.at.segment, all)
+                })
+        };
+        let revisions = self.history.revisions.iter().filter(|revision| revision.group < sound);
+        for revision in revisions.filter(whole) {
+            assert!(listed.contains(&(revision.oid, revision.serial)), "{revision:?}");
+        }
+    }
+
+    fn is_on_page(&self, page: &TransactionsPage, mut tid: Tid, listed: &mut BTreeSet<(Oid, Tid)>) {
+        for item in &page.items {
+            match item {
+                HistoryItem::Transaction(head) => tid = head.tid,
+                HistoryItem::Record(record) => {
+                    let is_it = |it: &&Revision| (it.oid, it.serial) == (record.oid, tid);
+                    let written = self.history.revisions.iter().find(is_it);
+                    let data = written.map(|it| match &it.found {
+                        Found::Revision(_, data) => Some(data.clone()),
+                        Found::Deleted(_) | Found::Absent => None,
+                    });
+                    assert_eq!(Some(&record.data), data.as_ref());
+                    listed.insert((record.oid, tid));
+                }
+            }
+        }
+    }
+
+    /// The next transaction of the history after a tid.
+    fn following(&self, tid: Tid) -> Option<Tid> {
+        let serials = self.history.revisions.iter().map(|revision| revision.serial);
+        serials.filter(|&serial| serial > tid).min()
     }
 
     fn is_answered(&self, storage: &Simulated, revision: &Revision, as_of: Tid) {

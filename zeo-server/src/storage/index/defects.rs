@@ -111,6 +111,18 @@ fn an_index_with_entries_that_a_journal_put_back_does_not_have_is_made_anew() {
     store.assert_made_anew("it is newer than the journal");
 }
 
+/// Its checkpoint did not say yet how many objects there are.
+#[test]
+fn an_index_of_an_older_version_is_made_anew() {
+    let store = Store::closed();
+    let db = sled::open(store.index()).unwrap();
+    let checkpoint = db.get("checkpoint").unwrap().unwrap();
+    db.insert("checkpoint", &checkpoint[..checkpoint.len() - 8]).unwrap();
+    db.flush().unwrap();
+    drop(db);
+    store.assert_made_anew("an entry is malformed");
+}
+
 /// A store on disk, and what was committed to it.
 struct Store {
     dir: TempDir,
@@ -187,6 +199,7 @@ impl Store {
 
     fn assert_whole(&self, storage: &OnDisk) {
         assert_eq!(storage.last_tid(), *self.commits.last().unwrap());
+        assert_eq!(storage.size().objects, 4 * self.commits.len() as u64);
         for (id, &tid) in (1..).zip(&self.commits) {
             assert_eq!(load(storage, id), revision(tid, None, &data(id)));
             assert_eq!(load(storage, id + 3_000_000), revision(tid, None, &data(id)));

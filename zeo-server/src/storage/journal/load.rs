@@ -29,10 +29,13 @@ impl<D: Disk> Segments<D> {
         tid: Tid,
     ) -> Result<HistoryRecord, StorageError> {
         let wanted = Wanted { place, oid, tid };
-        let found = parse::record(&self.bytes(&wanted)?).and_then(|(found, record)| {
-            if (record.oid, found) == (oid, tid) { Ok(record) } else { Err(parse::ANOTHER) }
-        });
-        found.map_err(|what| wanted.damaged(what))
+        let bytes = self.bytes(&wanted)?;
+        let found = parse::record(&bytes).map_err(|what| wanted.damaged(what))?;
+        if (found.record.oid, found.tid) != (oid, tid) {
+            return Err(wanted.damaged(parse::ANOTHER));
+        }
+        let data = found.data_offset.map(|from| bytes.slice(from..));
+        Ok(HistoryRecord { data, ..found.record })
     }
 
     /// Bytes of data in one record, which is not read and so not known to be whole.

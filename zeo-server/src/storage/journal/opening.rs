@@ -8,13 +8,12 @@ use super::Journal;
 use super::append::{Prepared, Tail};
 use super::build::GroupBuilder;
 use super::format::{
-    FORMAT_VERSION, GROUP_HEADER, GroupHeader, Position, SEGMENT_HEADER, SegmentHeader,
-    SegmentStart,
+    FORMAT_VERSION, GroupHeader, Position, SEGMENT_HEADER, SegmentHeader, SegmentStart,
 };
 use super::parse::Item;
 use super::scan::{first_beyond, is_zero_from, rewrite, wipe};
 use super::segments::{Segments, cannot, shown};
-use super::walk::{Walker, read_start};
+use super::walk::{Walker, read_group_header, read_start};
 use crate::storage::disk::{Disk, DiskFile};
 use crate::storage::index::Checkpoint;
 use crate::storage::spill::CopyError;
@@ -251,17 +250,6 @@ impl<D: Disk> Opening<D> {
 
 const KNOWN_TO_THE_INDEX: &str = "a group that the index knows is broken; if an older journal was \
                                   put back on purpose, delete the index";
-
-/// The header of the group at that place, if there is one.
-fn read_group_header(
-    file: &impl DiskFile,
-    at: Position,
-    uuid: [u8; 16],
-) -> std::io::Result<Option<GroupHeader>> {
-    let mut bytes = [0; GROUP_HEADER as usize];
-    file.read_at(&mut bytes, u64::from(at.offset))?;
-    Ok(GroupHeader::decode(&bytes, uuid).filter(|header| header.at == at))
-}
 
 /// The group that every journal begins with.
 fn first_group() -> (GroupHeader, GroupBuilder) {

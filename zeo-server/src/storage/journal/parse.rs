@@ -59,14 +59,23 @@ pub(super) fn record_data(record: &Bytes, oid: Oid, tid: Tid) -> Result<Bytes, &
     Ok(record.slice(found.data_offset..))
 }
 
-/// All that is in the bytes of a record, which must be undamaged; the data shares their memory.
-pub(super) fn record(record: &Bytes) -> Result<(Tid, HistoryRecord), &'static str> {
+/// What is in the bytes of a record, which must be undamaged.
+pub(super) fn record(record: &[u8]) -> Result<ParsedRecord, &'static str> {
     let RecordHead { oid, tid, previous, flags, data_offset } = whole_record_head(record)?;
-    let data = (flags & DELETED == 0).then(|| record.slice(data_offset..));
     let refs = record.get(RECORD_HEAD..data_offset).unwrap_or_default().as_chunks().0;
     let refs = || refs.iter().copied().map(Oid::from_bytes).collect();
     let refs = (flags & WITH_REFS != 0).then(refs);
-    Ok((tid, HistoryRecord { oid, previous, data, refs }))
+    let record = HistoryRecord { oid, previous, data: None, refs };
+    let data_offset = (flags & DELETED == 0).then_some(data_offset);
+    Ok(ParsedRecord { tid, record, data_offset })
+}
+
+/// A record whose data is not taken yet, so that whoever has its memory need not copy it.
+pub(super) struct ParsedRecord {
+    pub(super) tid: Tid,
+    pub(super) record: HistoryRecord,
+    /// Where in the record its data begins; `None` for a deletion.
+    pub(super) data_offset: Option<usize>,
 }
 
 /// All that is in the bytes of a transaction's own item, which must be undamaged.

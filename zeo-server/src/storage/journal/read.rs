@@ -49,15 +49,15 @@ impl<'a, D: Disk> Reader<'a, D> {
     }
 
     /// Goes to the group in which the first transaction that is not before `tid` may be: the last
-    /// that begins before it.
+    /// that begins before it, and before any damage.
     pub(in crate::storage) fn seek(&mut self, tid: Tid) -> Result<(), StorageError> {
-        while let Some(header) = self.next_header()? {
-            if header.tid_before >= tid {
-                break;
+        loop {
+            match self.next_header() {
+                Ok(Some(header)) if header.tid_before < tid => self.open(&header),
+                Ok(_) | Err(StorageError::Damaged(_)) => return Ok(()),
+                Err(error) => return Err(error),
             }
-            self.open(&header);
         }
-        Ok(())
     }
 
     /// Goes to an item whose place is said to be known; false if there is none.
@@ -109,13 +109,14 @@ impl<'a, D: Disk> Reader<'a, D> {
         ahead: &Ahead,
         tid: Tid,
     ) -> Result<HistoryRecord, StorageError> {
-        let bytes = self.bytes(ahead)?;
-        let (found, record) = parse::record(&bytes).map_err(|what| self.damaged(what))?;
-        if found != tid {
+        let parsed = parse::record(self.bytes(ahead)?);
+        let parsed = parsed.map_err(|what| self.damaged(what))?;
+        if parsed.tid != tid {
             return Err(self.damaged("it is a record of another transaction"));
         }
+        let data = parsed.data_offset.map(|from| self.data(ahead, from)).transpose()?;
         self.skip(ahead);
-        Ok(record)
+        Ok(HistoryRecord { data, ..parsed.record })
     }
 
     /// Takes a transaction's head.
@@ -123,32 +124,40 @@ impl<'a, D: Disk> Reader<'a, D> {
         &mut self,
         ahead: &Ahead,
     ) -> Result<TransactionHead, StorageError> {
-        let bytes = self.bytes(ahead)?;
-        let head = parse::transaction(&bytes).map_err(|what| self.damaged(what))?;
+        let head = parse::transaction(self.bytes(ahead)?);
+        let head = head.map_err(|what| self.damaged(what))?;
         self.skip(ahead);
         Ok(head)
     }
 
     /// Takes what is neither.
     pub(in crate::storage) fn other(&mut self, ahead: &Ahead) -> Result<(), StorageError> {
-        let bytes = self.bytes(ahead)?;
-        parse::whole(&bytes).map_err(|what| self.damaged(what))?;
+        let whole = parse::whole(self.bytes(ahead)?).map(drop);
+        whole.map_err(|what| self.damaged(what))?;
         self.skip(ahead);
         Ok(())
     }
 
     /// What comes next is not as it should be.
     pub(in crate::storage) fn damaged(&self, what: &str) -> StorageError {
-        let Position { segment, offset } = self.place();
-        StorageError::Damaged(format!("{} at byte {offset}: {what}", shown(segment)))
+        damaged(self.place(), what)
     }
 
-    fn bytes(&mut self, ahead: &Ahead) -> Result<Bytes, StorageError> {
+    fn bytes(&mut self, ahead: &Ahead) -> Result<&[u8], StorageError> {
+        let at = self.place();
         if ahead.len as usize > MAX_RECORD {
-            return Err(self.damaged("no item is that long"));
+            return Err(damaged(at, "no item is that long"));
         }
-        let bytes = self.walker.slice(self.place(), ahead.len).map_err(unreadable(self.place()))?;
-        bytes.ok_or_else(|| self.damaged("it is cut off"))
+        let bytes = self.walker.bytes(at, ahead.len).map_err(unreadable(at))?;
+        bytes.ok_or_else(|| damaged(at, "it is cut off"))
+    }
+
+    /// The data of a record, which begins that far into it, in the memory that it was read into.
+    fn data(&mut self, ahead: &Ahead, from: usize) -> Result<Bytes, StorageError> {
+        let (at, from) = (self.place(), u32::try_from(from).unwrap_or(ahead.len));
+        let place = Position { offset: at.offset.saturating_add(from), ..at };
+        let data = self.walker.slice(place, ahead.len.saturating_sub(from));
+        data.map_err(unreadable(at))?.ok_or_else(|| damaged(at, "it is cut off"))
     }
 
     fn place(&self) -> Position {
@@ -160,8 +169,10 @@ impl<'a, D: Disk> Reader<'a, D> {
         if at >= self.limit {
             return Ok(None);
         }
-        let header = self.walker.next_header().map_err(unreadable(at))?;
-        header.map(Some).ok_or_else(|| vanished(at))
+        match self.walker.next_header().map_err(unreadable(at))? {
+            Some(header) => Ok(Some(header)),
+            None => Err(vanished(self.walker.next_place().map_err(unreadable(at))?)),
+        }
     }
 
     fn open(&mut self, header: &GroupHeader) {
@@ -170,5 +181,64 @@ impl<'a, D: Disk> Reader<'a, D> {
         self.passed += u64::from(GROUP_HEADER);
         (self.group, self.at) = (header.at, start);
         self.end = start.saturating_add(header.items_len);
+    }
+}
+
+fn damaged(at: Position, what: &str) -> StorageError {
+    StorageError::Damaged(format!("{} at byte {}: {what}", shown(at.segment), at.offset))
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use zeo_proto::{Oid, Tid};
+
+    use crate::storage::testing::{World, commit, committed, new, transactions};
+    use crate::storage::{Cursor, HistoryItem, Record, Storage};
+
+    /// A transaction of many MiB must not be read from its beginning for each page.
+    #[test]
+    fn a_page_in_a_long_group_takes_a_few_reads_wherever_it_begins() {
+        let world = World::new(1);
+        let storage = world.open().unwrap();
+        let large = |oid| {
+            let data = Bytes::from(vec![7; 64 << 10]);
+            Record::store(Oid::new(oid), Some(Tid::ZERO), data, None)
+        };
+        committed(&storage, commit(1, (1..=200).map(large)));
+        committed(&storage, commit(2, [new(201, "small")]));
+        let (mut next, mut records) = (Some(Cursor::new(Tid::ZERO)), 0);
+        while let Some(cursor) = next {
+            world.disk.fail_read_in(8);
+            let page = storage.transactions(&cursor, Tid::MAX, 400_000).unwrap();
+            assert!(world.disk.is_waiting_to_fail(), "more than 8 reads for {cursor:?}");
+            records += page.items.iter().filter(|item| is_record(item)).count();
+            next = page.next;
+        }
+        world.disk.forgive();
+        assert_eq!(records, 201);
+    }
+
+    /// The data of a page is in the memory that it was read into.
+    #[test]
+    fn the_data_of_a_page_is_not_copied() {
+        let world = World::new(1);
+        let storage = world.open().unwrap();
+        committed(&storage, commit(1, (1..=9).map(|oid| new(oid, "some data"))));
+        let items = transactions(&storage);
+        let data: Vec<_> = items.iter().filter_map(data_of).collect();
+        let apart = |pair: &[&Bytes]| pair[1].as_ptr() as usize - pair[0].as_ptr() as usize;
+        assert!(data.windows(2).all(|pair| apart(pair) == 40 + 9));
+    }
+
+    fn is_record(item: &HistoryItem) -> bool {
+        matches!(item, HistoryItem::Record(_))
+    }
+
+    fn data_of(item: &HistoryItem) -> Option<&Bytes> {
+        match item {
+            HistoryItem::Record(record) => record.data.as_ref(),
+            HistoryItem::Transaction(_) => None,
+        }
     }
 }

@@ -70,14 +70,16 @@ pub(super) fn shown(segment: u32) -> String {
 
 /// Turns a failure of the disk into an error that says what was being done.
 pub(super) fn failed(what: &str, at: Position) -> impl Fn(io::Error) -> StorageError {
-    let what = format!("{what} {} at byte {}", shown(at.segment), at.offset);
-    move |source| StorageError::Io { what: what.clone(), source }
+    // Not before it has failed: the text takes longer than a small read.
+    move |source| {
+        let what = format!("{what} {} at byte {}", shown(at.segment), at.offset);
+        StorageError::Io { what, source }
+    }
 }
 
 /// The same while opening.
 pub(super) fn cannot(what: &str, segment: u32) -> impl Fn(io::Error) -> OpenError {
-    let what = format!("{what} {}", shown(segment));
-    move |source| OpenError::Io { what: what.clone(), source }
+    move |source| OpenError::Io { what: format!("{what} {}", shown(segment)), source }
 }
 
 fn file_name(segment: u32) -> String {

@@ -103,7 +103,13 @@ impl<'a, D: Disk> Walker<'a, D> {
         self.window.item(group.offset, rest)
     }
 
-    /// Bytes from there on, for keeps; `None` where the file ends before.
+    /// Bytes from there on; `None` where the file ends before.
+    pub(super) fn bytes(&mut self, at: Position, len: u32) -> io::Result<Option<&[u8]>> {
+        self.window.enter(self.segments, at.segment);
+        self.window.bytes(at.offset, len)
+    }
+
+    /// The same for keeps: what is read next goes elsewhere.
     pub(super) fn slice(&mut self, at: Position, len: u32) -> io::Result<Option<Bytes>> {
         self.window.enter(self.segments, at.segment);
         self.window.slice(at.offset, len)
@@ -140,17 +146,18 @@ impl<'a, D: Disk> Walker<'a, D> {
     }
 
     fn header_at(&mut self, at: Position) -> io::Result<Option<GroupHeader>> {
-        Ok(self.any_header_at(at)?.filter(|header| header.durable == self.at))
-    }
-
-    /// The header of a group at any place, whatever is before it.
-    pub(super) fn any_header_at(&mut self, at: Position) -> io::Result<Option<GroupHeader>> {
         if !self.window.enter(self.segments, at.segment) {
             return Ok(None);
         }
         let header = self.window.bytes(at.offset, GROUP_HEADER)?;
         let header = header.and_then(|bytes| GroupHeader::decode(bytes, self.uuid));
-        Ok(header.filter(|header| header.at == at))
+        Ok(header.filter(|header| header.at == at && header.durable == self.at))
+    }
+
+    /// The header of a group at any place, whatever is before it; nothing else is read.
+    pub(super) fn any_header_at(&self, at: Position) -> io::Result<Option<GroupHeader>> {
+        let Some(file) = self.segments.file(at.segment) else { return Ok(None) };
+        read_group_header(file.as_ref(), at, self.uuid)
     }
 
     fn next_segment(&self) -> io::Result<Option<(u32, SegmentStart)>> {
@@ -186,6 +193,17 @@ impl<F: DiskFile> Iterator for Items<'_, F> {
 /// Where the first group of a segment is.
 fn first_group_of(segment: u32) -> Position {
     Position { segment, offset: SEGMENT_HEADER }
+}
+
+/// The header of the group at that place, if there is one.
+pub(super) fn read_group_header(
+    file: &impl DiskFile,
+    at: Position,
+    uuid: [u8; 16],
+) -> io::Result<Option<GroupHeader>> {
+    let mut bytes = [0; GROUP_HEADER as usize];
+    file.read_at(&mut bytes, u64::from(at.offset))?;
+    Ok(GroupHeader::decode(&bytes, uuid).filter(|header| header.at == at))
 }
 
 /// Reads and decodes the header of a segment.
@@ -256,7 +274,7 @@ impl<F: DiskFile> Window<F> {
         Ok(self.bytes.get(from..from + in_memory(len)))
     }
 
-    /// The same, for keeps: what is read next goes elsewhere.
+    /// The same for keeps.
     fn slice(&mut self, offset: u32, len: u32) -> io::Result<Option<Bytes>> {
         if self.bytes(offset, len)?.is_none() {
             return Ok(None);

@@ -258,6 +258,54 @@ fn crc(uuid: [u8; 16], cursor: &Cursor, place: &CursorPlace) -> u32 {
 
 /// Bytes of the journal that one page reads at once: as many as it has, within these.
 const LEAST_READ: u32 = 64 << 10;
-const MOST_READ: u32 = 1 << 20;
+const MOST_READ: u32 = 256 << 10;
 /// Bytes of the journal that are passed over for one part of an object's history: 64 MiB.
 const MOST_SEARCHED: u64 = 64 << 20;
+
+#[cfg(test)]
+mod tests {
+    use zeo_proto::{Oid, Tid};
+
+    use super::*;
+    use crate::storage::testing::{
+        IDENTITY, NOW, World, commit, committed, new, pages, transactions, update,
+    };
+    use crate::storage::{Applied, HistoryItem, Operation, Position, Storage};
+
+    /// Whoever knows how a place is made finds nothing that was not committed.
+    #[test]
+    fn a_forged_place_leads_to_whole_items_or_is_not_taken() {
+        let world = World::new(1);
+        let storage = world.filled(4);
+        let last = committed(&storage, commit(9, [new(9, "a"), new(10, "b"), new(11, "c")]));
+        committed(&storage, commit(12, [new(12, "not published yet")]));
+        let whole = pages(&storage, Cursor::new(Tid::ZERO), (last, 1 << 20), |cursor| cursor);
+        for (group, offset) in (0..world.segment(1).len()).flat_map(|at| [(64, at), (at, 48)]) {
+            let group = Position { segment: 1, offset: u32::try_from(group).unwrap() };
+            let offset = u32::try_from(offset).unwrap();
+            for from in [Cursor::new(last), Cursor { record: 2, ..Cursor::new(last) }] {
+                let place = CursorPlace { group, offset, crc: 0 };
+                let place = CursorPlace { crc: crc(IDENTITY.uuid, &from, &place), ..place };
+                let forged = Cursor { place: Some(place), ..from };
+                let page = storage.transactions(&forged, last, 1 << 20).unwrap();
+                assert!(whole.ends_with(&page.items), "{forged:?}");
+            }
+        }
+    }
+
+    /// Several transactions of one group, and an object that most of them write.
+    #[test]
+    fn a_history_is_found_in_the_middle_of_a_group() {
+        let world = World::new(1);
+        let storage = world.filled(9);
+        let mut group = vec![Operation::Commit(commit(20, [new(99, "a")]))];
+        group.extend((21..29).map(|id| Operation::Commit(commit(id, [new(id, "b")]))));
+        let [Ok(Applied::Committed(first)), ..] = storage.apply(group, NOW)[..] else { panic!() };
+        let second = committed(&storage, commit(30, [update(99, first, "c")]));
+        let limit = HistoryLimit { entries: 9, bytes: 1 << 20 };
+        let entries = storage.history(Oid::new(99), Tid::MAX, Tid::MAX, limit).unwrap();
+        assert_eq!(entries.iter().map(|entry| entry.tid).collect::<Vec<_>>(), [second, first]);
+        let is_head = |item: &&HistoryItem| matches!(item, HistoryItem::Transaction(_));
+        assert_eq!(transactions(&storage).iter().filter(is_head).count(), 9 + 9 + 1);
+    }
+}

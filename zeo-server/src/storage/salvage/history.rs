@@ -85,3 +85,57 @@ impl<D: Disk> Past for SalvagedStorage<D> {
         self.journal.record(*place, oid, tid)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use zeo_proto::{Oid, Tid};
+
+    use crate::storage::disk::Random;
+    use crate::storage::testing::{
+        Model, NOW, World, commit, committed, delete, new, transactions, update,
+    };
+    use crate::storage::{
+        Cursor, HistoryItem, Operation, SalvagedStorage, Storage, TransactionHead, UndoLimits,
+    };
+
+    #[test]
+    fn all_of_a_sound_storage_is_there() {
+        let (world, mut model, mut random) = (World::new(1), Model::default(), Random::new(1));
+        let storage = world.open().unwrap();
+        for round in 0..50 {
+            let commit = model.random_commit(&mut random);
+            let answers = storage.apply(vec![Operation::Commit(commit.clone())], NOW + round);
+            model.answered(&commit, &answers[0]);
+        }
+        drop(storage);
+        model.check_past(&SalvagedStorage::open(world.disk.clone()).unwrap());
+    }
+
+    #[test]
+    fn records_whose_transaction_has_lost_its_head_are_those_of_one_without_a_name() {
+        let world = World::new(1);
+        let storage = world.open().unwrap();
+        let first = committed(&storage, commit(1, [new(1, "a"), new(2, "b")]));
+        let second = committed(&storage, commit(2, [update(1, first, "c"), delete(2, first)]));
+        let sound = transactions(&storage);
+        drop(storage);
+        let description = world.segment(1).windows(4).position(|bytes| bytes == b"usde").unwrap();
+        world.disk.damage("00000001.log", description);
+        let storage = SalvagedStorage::open(world.disk.clone()).unwrap();
+        let found = transactions(&storage);
+        assert_eq!(found[1..], sound[1..]);
+        let nameless = TransactionHead {
+            tid: first,
+            id: zeo_proto::TxnId::default(),
+            snapshot: Tid::ZERO,
+            meta: zeo_proto::TxnMeta::default(),
+            records: 2,
+        };
+        assert_eq!(found[0], HistoryItem::Transaction(nameless));
+        let page = storage.transactions(&Cursor::new(second), Tid::MAX, 1).unwrap();
+        assert_eq!(page.items, sound[3..5]);
+        let limits = UndoLimits { objects: 9, bytes: 9, spill_bytes: 9 };
+        let undo = storage.undo(&[second], limits).unwrap().unwrap();
+        assert_eq!(undo[1].oid, Oid::new(2));
+    }
+}

@@ -101,7 +101,7 @@ impl Net {
     }
 
     pub(super) fn note(&mut self, what: &[u8]) {
-        self.trace.add_bytes(what.iter().copied());
+        self.trace.add_bytes(what);
     }
 
     pub(super) fn held(&self) -> WorldHeld {
@@ -228,6 +228,7 @@ impl Net {
             }
             Event::Arrival(socket) => self.arrive(socket),
             Event::Refusal(from, socket) => self.refuse(from, socket),
+            Event::Probe(socket) => self.probe(socket),
         }
         Some(Happening::Done)
     }

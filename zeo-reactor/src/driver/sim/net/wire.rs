@@ -34,6 +34,14 @@ impl Net {
         }
     }
 
+    pub(in super::super) fn heal_all(&mut self) {
+        self.cuts.clear();
+        for (_, _, event) in mem::take(&mut self.held) {
+            let delay = self.travel();
+            self.events.add(self.now + delay, event);
+        }
+    }
+
     /// Breaks the ends at `at` of connections with `peer`.
     pub(in super::super) fn break_ends(&mut self, at: &str, peer: &str) -> usize {
         let ends = self.ends(at, peer);
@@ -149,18 +157,20 @@ impl Net {
         if let Some(ready) = self.ready.get_mut(&listener.owner) {
             ready.push(Ready::Accept(listener.token));
         }
-        let mut server = Socket::new(listener.host, listener.owner, client_host, client_address);
+        let listening = listener.host;
+        let mut server = Socket::new(listening, listener.owner, client_host, client_address);
         (server.connected, server.peer) = (true, Some(from));
         self.sockets.insert(to, server);
         if let Some(client) = self.sockets.get_mut(&from) {
-            client.peer = Some(to);
+            // Who asked did not know the host if nobody listened there yet.
+            (client.peer, client.peer_host) = (Some(to), listening);
         }
         self.send(to, Packet::Accepted);
     }
 
     fn deliver(&mut self, host: HostId, from: SocketId, to: SocketId, packet: Packet) {
         if let Packet::Data(data) = &packet {
-            self.trace.add_bytes(data.iter().copied());
+            self.trace.add_bytes(data);
         }
         self.see_packet(host, from, &packet);
         let Some(socket) = self.sockets.get_mut(&to).filter(|socket| !socket.is_dead()) else {
@@ -187,6 +197,29 @@ impl Net {
             Packet::Fin => self.see(hosts, |from, to| Sight::Closed { from, to, reset: false }),
             Packet::Reset => self.see(hosts, |from, to| Sight::Closed { from, to, reset: true }),
             Packet::Connect(_) | Packet::Accepted | Packet::Room(_) => {}
+        }
+    }
+
+    /// A peer that is gone makes no room and says nothing: it is asked now and then.
+    pub(in super::super) fn probe_later(&mut self, id: SocketId) {
+        let Some(socket) = self.sockets.get_mut(&id) else { return };
+        if !mem::replace(&mut socket.probing, true) {
+            self.events.add(self.now + PROBE_EVERY, Event::Probe(id));
+        }
+    }
+
+    pub(super) fn probe(&mut self, id: SocketId) {
+        let Some(socket) = self.sockets.get_mut(&id) else { return };
+        socket.probing = false;
+        let (link, peer) = ((socket.host, socket.peer_host), socket.peer);
+        if socket.room(self.links.window).is_ok() || socket.is_dead() {
+            return;
+        }
+        let is_there = peer.and_then(|peer| self.sockets.get(&peer)).is_some_and(|p| !p.is_dead());
+        if is_there || self.cuts.contains(&link) {
+            self.probe_later(id);
+        } else {
+            self.refuse_later(link.1, id);
         }
     }
 
@@ -239,3 +272,6 @@ impl Net {
         self.links.delay_min + self.duration(spread)
     }
 }
+
+/// How often a peer that makes no room is asked whether it is there.
+const PROBE_EVERY: Duration = Duration::from_secs(1);
