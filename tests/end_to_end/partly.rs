@@ -34,7 +34,7 @@ fn when_the_second_daemon_loses_its_vote_to_somebody_else_the_error_says_who_has
     expect_no_locks(&sites);
 }
 
-/// If nobody does, the client votes and finishes once more, and both have it after all.
+/// If nobody does, the client commits it there once more, and both have it after all.
 #[test]
 fn when_the_second_daemon_loses_its_vote_to_nobody_both_have_it_in_the_end() {
     let mut sites = Site::pair();

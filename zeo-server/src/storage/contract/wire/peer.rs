@@ -60,7 +60,7 @@ impl Peer {
         self.last_call
     }
 
-    /// Asks how a vote would end, without leaving anything behind.
+    /// Asks how a vote ends, and aborts the transaction then.
     pub(super) fn try_vote(&mut self, cx: &mut Context<Self>, number: TxnNumber) -> CallId {
         let call = self.ask(cx, Call::TpcVoteResolving(number, false));
         self.trials.insert(call, number);
