@@ -49,6 +49,12 @@ impl Events {
         self.queue.first_key_value().map(|((at, _), _)| *at)
     }
 
+    /// The same, without the questions whether a silent peer is still there, which never end.
+    pub(super) fn next_but_probes(&self) -> Option<Time> {
+        let is_probe = |event: &Event| matches!(event, Event::Probe(_));
+        self.queue.iter().find(|(_, event)| !is_probe(event)).map(|((at, _), _)| *at)
+    }
+
     pub(super) fn pop(&mut self) -> Option<Event> {
         self.queue.pop_first().map(|(_, event)| event)
     }

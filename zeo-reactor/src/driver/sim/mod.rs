@@ -131,9 +131,10 @@ impl World {
         self.advance_by_one(None)
     }
 
-    /// When the next event happens; timers of reactors are not events.
+    /// When the next event happens. Timers of reactors are not events, nor are the questions whether
+    /// a peer that makes no room is still there: they are asked for ever.
     pub fn next_event(&self) -> Option<Time> {
-        self.lock().next_event()
+        self.lock().next_but_probes()
     }
 
     /// The virtual clock.

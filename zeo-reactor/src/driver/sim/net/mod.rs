@@ -88,6 +88,10 @@ impl Net {
         self.events.next()
     }
 
+    pub(super) fn next_but_probes(&self) -> Option<Time> {
+        self.events.next_but_probes()
+    }
+
     pub(super) fn random(&mut self) -> u64 {
         self.random.next()
     }
