@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use zeo_client::Client;
 
-use crate::daemon::Daemon;
+use crate::daemon::{Daemon, ask};
 use zeo_tests::sockets::{allow_open_files, ruok, sessions};
 
 #[test]
@@ -21,6 +21,7 @@ fn ten_thousand_idle_sessions_are_cheap_and_disturb_nobody() {
     let crowd = sessions(&daemon.address, "main", SESSIONS).unwrap();
     let crowded = Memory::of(daemon.pid());
     works(&client, &daemon);
+    assert_status_is_bounded(&daemon);
     let each = (crowded.resident - alone.resident) / SESSIONS;
     println!("idle session: {each} bytes resident, {}", crowded.since(&alone));
     assert!(each <= IDLE_MAX, "{each} bytes a session");
@@ -42,6 +43,17 @@ fn works(client: &Client, daemon: &Daemon) {
     let other = Client::connect(&daemon.url()).unwrap();
     let found = other.load(oid).unwrap();
     assert_eq!((found.data.as_ref(), found.tid), (b"in a crowd".as_slice(), tid));
+}
+
+/// All of them together would take too much of a turn.
+fn assert_status_is_bounded(daemon: &Daemon) {
+    let (_, status, _) = ask(&["--status", &daemon.address]);
+    let status: serde_json::Value = serde_json::from_str(&status).unwrap();
+    let details = &status["main"]["details"];
+    assert_eq!(details["sessions"].as_array().unwrap().len(), 1_000);
+    // The status has a session itself.
+    let others = status["main"]["connections"].as_u64().unwrap() - 1_000;
+    assert_eq!(details["sessions_left_out"], others);
 }
 
 /// Asks for the server's status until no session but the test's own is there.

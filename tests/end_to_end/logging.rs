@@ -135,8 +135,10 @@ fn lines_that_were_lost_are_counted_when_there_is_room_again() {
     daemon.terminate();
     let log = read(&log);
     let (_, lost) = log.split_once(" lost=").unwrap();
-    let lost: u32 = lost.split_whitespace().next().unwrap().parse().unwrap();
-    assert!(lost >= 10, "{log}");
+    let lost: usize = lost.split_whitespace().next().unwrap().parse().unwrap();
+    // Lines that were still on their way when there was room again are not lost.
+    let written = log.lines().filter(|line| line.contains("closing: ")).count();
+    assert!(lost > 0 && lost + written >= 10, "{log}");
 }
 
 /// Standard error is a pipe and its reader hangs: it takes 64 KiB, and then every write to it

@@ -5,7 +5,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;
 
-use zeo_client::{Client, CommitError, LoadError};
+use serde_json::Value;
+use zeo_client::{Client, ConnectError, LoadError, Options};
 
 use crate::daemon::{Daemon, ask, refused};
 
@@ -81,15 +82,82 @@ fn a_damaged_store_is_refused_with_the_place_and_the_rest_can_be_saved() {
     assert!(error.contains("damaged") && error.contains(&segment), "{error}");
 
     let daemon = Daemon::start_with(dir.path(), &["--listen", "127.0.0.1:0", "--salvage"]);
-    let db = Client::connect(&daemon.url()).unwrap();
+    let db = read_only(&daemon, "main").unwrap();
     assert!(matches!(db.load(oids[0]), Err(LoadError::NotFound(_))));
     for oid in &oids[1..] {
         assert_eq!(db.load(*oid).unwrap().data, vec![7; 1000]);
     }
-    let mut txn = db.begin().unwrap();
-    txn.store(oids[1], "new").unwrap();
-    let Err(CommitError::NotCommitted(why)) = txn.commit() else { panic!("it was committed") };
-    assert!(why.to_string().contains("only read"), "{why}");
+    let refused = Client::connect(&daemon.url()).unwrap_err().to_string();
+    assert!(refused.contains("read-only"), "{refused}");
+}
+
+#[test]
+fn storages_have_options_of_their_own() {
+    let dir = tempfile::tempdir().unwrap();
+    let archived = |db: &Client| db.run(|txn| txn.create("archived")).unwrap();
+    let both = ["--listen", "127.0.0.1:0", "--storage", "main", "--storage", "archive"];
+    let daemon = Daemon::start_with(&dir.path().join("data"), &both);
+    let oid = archived(&Client::connect(&url(&daemon, "archive", "")).unwrap());
+    daemon.terminate();
+
+    let daemon = configured(dir.path(), "[storages.archive]\nread-only = true\n");
+    let archive = read_only(&daemon, "archive").unwrap();
+    assert_eq!(archive.load(oid).unwrap().data, "archived");
+    let refused = Client::connect(&url(&daemon, "archive", "")).unwrap_err().to_string();
+    assert!(refused.contains("\"archive\" is read-only"), "{refused}");
+    archived(&Client::connect(&daemon.url()).unwrap());
+    daemon.terminate();
+
+    let daemon = configured(dir.path(), "read-only = true\n");
+    for storage in ["main", "archive"] {
+        assert!(read_only(&daemon, storage).is_ok());
+        assert!(Client::connect(&url(&daemon, storage, "")).is_err(), "{storage} is written");
+    }
+}
+
+#[test]
+fn a_quota_is_reached_and_raised() {
+    let dir = tempfile::tempdir().unwrap();
+    let quota = |size| format!("[storages.main]\nquota = '{size}'\n");
+    let daemon = configured(dir.path(), &quota("1MiB"));
+    let db = Client::connect(&daemon.url()).unwrap();
+    let create = |db: &Client| db.run(|txn| txn.create(vec![7; 100 << 10]));
+    let oids: Vec<_> = (0..20).map_while(|_| create(&db).ok()).collect();
+    assert!((5..=10).contains(&oids.len()), "{} of 100 KiB in 1 MiB", oids.len());
+    let refused = create(&db).unwrap_err().to_string();
+    assert!(refused.contains("quota of 1048576 bytes"), "{refused}");
+    let other = Client::connect(&url(&daemon, "archive", "")).unwrap();
+    create(&other).unwrap();
+    assert_eq!(db.load(oids[0]).unwrap().data, vec![7; 100 << 10]);
+    daemon.terminate();
+
+    let daemon = configured(dir.path(), &quota("2MiB"));
+    let db = Client::connect(&daemon.url()).unwrap();
+    create(&db).unwrap();
+    assert_eq!(db.load(oids[0]).unwrap().data, vec![7; 100 << 10]);
+}
+
+/// A daemon of the storages `main` and `archive`, with that in its file.
+fn configured(dir: &Path, text: &str) -> Daemon {
+    let file = dir.join("zeo.toml");
+    fs::write(&file, format!("storage = ['main', 'archive']\n{text}")).unwrap();
+    let options = ["--listen", "127.0.0.1:0", "--config", file.to_str().unwrap()];
+    Daemon::start_with(&dir.join("data"), &options)
+}
+
+fn read_only(daemon: &Daemon, storage: &str) -> Result<Client, ConnectError> {
+    Client::connect(&url(daemon, storage, "?read_only=on"))
+}
+
+/// What the daemon says of its storage `main` when it is asked so.
+fn status(options: &[&str]) -> Value {
+    let (code, json, error) = ask(options);
+    assert_eq!((code, error.as_str()), (Some(0), ""));
+    serde_json::from_str::<Value>(&json).unwrap()["main"].take()
+}
+
+fn url(daemon: &Daemon, storage: &str, parameters: &str) -> String {
+    format!("zeo://{}/{storage}{parameters}", daemon.address)
 }
 
 /// Flips a bit of the first object in a journal; says in which file that is.
@@ -129,7 +197,7 @@ fn refused_store(data: &Path, expected: i32) -> String {
 fn a_configuration_that_makes_no_sense_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("zeo.toml");
-    fs::write(&file, "listen = ['127.0.0.1:0']\nstorages = ['main']\n").unwrap();
+    fs::write(&file, "listen = ['127.0.0.1:0']\nstorag = ['main']\n").unwrap();
     let (code, error) = refused(dir.path(), &["--config", file.to_str().unwrap()]);
     assert_eq!(code, Some(78));
     assert!(error.contains("zeo.toml:2: ") && error.contains("`storage`"), "{error}");
@@ -169,6 +237,43 @@ fn a_health_check_asks_a_running_server() {
     let (code, json, error) = ask(&["--ruok", &address]);
     assert_eq!((code, json.as_str()), (Some(1), ""));
     assert!(error.contains(&address), "{error}");
+}
+
+#[test]
+fn the_status_shows_who_holds_locks() {
+    let dir = tempfile::tempdir().unwrap();
+    let daemon = Daemon::start(dir.path(), "127.0.0.1:0");
+    let db = Client::connect(&url(&daemon, "main", "?label=till-7")).unwrap();
+    let mut txn = db.begin().unwrap();
+    txn.create("a").unwrap();
+    txn.create("b").unwrap();
+    let voted = txn.vote().unwrap();
+    let status = || status(&["--status", &daemon.address]);
+    let holder = &status()["details"]["holders"][0];
+    assert_eq!((&holder["label"], &holder["objects"]), (&"till-7".into(), &2.into()));
+    assert!(holder["age_s"].as_f64().unwrap() >= 0.0);
+    let sessions = status()["details"]["sessions"].as_array().unwrap().clone();
+    let session = sessions.iter().find(|session| session["label"] == "till-7").unwrap();
+    assert_eq!((&session["address"], &session["votes"]), (&holder["address"], &1.into()));
+    let short = self::status(&["--ruok", &daemon.address]);
+    assert_eq!((&short["lock_holders"], &short["details"]), (&1.into(), &Value::Null));
+    voted.finish().unwrap();
+    assert_eq!(status()["lock_time"], Value::Null);
+    assert!(status()["journal_bytes"].as_u64().unwrap() > 0);
+}
+
+/// What somebody calls himself is printed to an operator's terminal.
+#[test]
+fn a_status_commands_no_terminal() {
+    let dir = tempfile::tempdir().unwrap();
+    let daemon = Daemon::start(dir.path(), "127.0.0.1:0");
+    let label = "\u{9b}2J\u{202e}".to_owned();
+    let _db = Options::default().label(label.clone()).connect(&daemon.url()).unwrap();
+    let (code, json, _) = ask(&["--status", &daemon.address]);
+    assert_eq!(code, Some(0));
+    assert!(json.trim_end().chars().all(|c| c == ' ' || c.is_ascii_graphic()), "{json}");
+    let sessions = status(&["--status", &daemon.address])["details"]["sessions"].take();
+    assert!(sessions.as_array().unwrap().iter().any(|session| session["label"] == label));
 }
 
 #[test]

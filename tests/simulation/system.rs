@@ -208,4 +208,5 @@ const SETTINGS: Settings = Settings {
     checkpoint_entries: 32,
     index_step: 16,
     fences: 64,
+    quota_bytes: None,
 };

@@ -110,6 +110,9 @@ pub struct StageReport {
     pub waited: Duration,
     /// What one of those has waited at most.
     pub longest_wait: Duration,
+    /// What jobs have worked whose `then` has begun or is about to, all together. With one job at
+    /// a time it is the next `then` that learns by this how long its own work took.
+    pub worked: Duration,
 }
 
 /// The reactor's side of a stage: its threads, and a count of what is in them.
@@ -144,7 +147,7 @@ impl Stage {
     }
 
     pub(crate) fn report(&self) -> StageReport {
-        let Waits { begun, total, longest } = self.pool.waits();
+        let Waits { begun, total, longest, worked } = self.pool.waits();
         StageReport {
             name: self.name,
             jobs: self.jobs,
@@ -153,6 +156,7 @@ impl Stage {
             begun,
             waited: total,
             longest_wait: longest,
+            worked,
         }
     }
 

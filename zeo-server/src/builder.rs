@@ -19,11 +19,38 @@ use crate::storage::{MemoryStorage, Storage};
 /// What a server will be made of.
 #[derive(Debug, Default)]
 pub struct ServerBuilder {
-    storages: Vec<(String, Option<Arc<dyn Storage>>)>,
+    storages: Vec<Served>,
+    read_only: bool,
     addresses: Vec<Address>,
     limits: Limits,
     #[cfg(feature = "sim")]
     rules: crate::Rules,
+}
+
+/// A storage to be served.
+#[derive(Debug)]
+struct Served {
+    name: String,
+    /// `None` for one in memory.
+    storage: Option<Arc<dyn Storage>>,
+    options: StorageOptions,
+}
+
+/// How a storage is served.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct StorageOptions {
+    read_only: bool,
+}
+
+impl StorageOptions {
+    /// Nobody may commit to it, and only clients that say that they will not are welcome.
+    ///
+    /// Its index is still brought up to date: what is only read is the data.
+    #[must_use]
+    pub fn read_only(mut self) -> Self {
+        self.read_only = true;
+        self
+    }
 }
 
 /// A server could not start.
@@ -55,15 +82,51 @@ pub enum StartError {
 impl ServerBuilder {
     /// Serves a storage under a name.
     #[must_use]
-    pub fn storage(mut self, name: impl Into<String>, storage: Arc<dyn Storage>) -> Self {
-        self.storages.push((name.into(), Some(storage)));
+    pub fn storage(self, name: impl Into<String>, storage: Arc<dyn Storage>) -> Self {
+        self.storage_with(name, storage, StorageOptions::default())
+    }
+
+    /// Serves a storage under a name, in a way of its own.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use zeo_proto::Identity;
+    /// use zeo_server::storage::MemoryStorage;
+    /// use zeo_server::{Server, StorageOptions};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let archive = Arc::new(MemoryStorage::new(Identity { uuid: [1; 16], epoch: 1 }));
+    /// let server = Server::builder()
+    ///     .memory_storage("main")
+    ///     .storage_with("archive", archive, StorageOptions::default().read_only())
+    ///     .listen("127.0.0.1:0".parse()?)
+    ///     .start()?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn storage_with(
+        mut self,
+        name: impl Into<String>,
+        storage: Arc<dyn Storage>,
+        options: StorageOptions,
+    ) -> Self {
+        self.storages.push(Served { name: name.into(), storage: Some(storage), options });
         self
     }
 
     /// Serves a storage in memory, which is gone with the server.
     #[must_use]
     pub fn memory_storage(mut self, name: impl Into<String>) -> Self {
-        self.storages.push((name.into(), None));
+        let options = StorageOptions::default();
+        self.storages.push(Served { name: name.into(), storage: None, options });
+        self
+    }
+
+    /// Serves all storages as [`StorageOptions::read_only`] does one.
+    #[must_use]
+    pub fn read_only(mut self) -> Self {
+        self.read_only = true;
         self
     }
 
@@ -103,7 +166,7 @@ impl ServerBuilder {
         self,
         driver: impl Driver + 'static,
     ) -> Result<(Reactor<Server>, Vec<Address>), StartError> {
-        let mut names: Vec<_> = self.storages.iter().map(|(name, _)| name.as_str()).collect();
+        let mut names: Vec<_> = self.storages.iter().map(|served| served.name.as_str()).collect();
         names.sort_unstable();
         if names.is_empty() || names.windows(2).any(|pair| matches!(pair, [a, b] if a == b)) {
             let text = format!("a server needs storages of different names, not {names:?}");
@@ -118,9 +181,10 @@ impl ServerBuilder {
             reactor.shared_mut().rules = self.rules;
         }
         let addresses = reactor.with(|server, cx| -> Result<_, StartError> {
-            server.started = cx.now();
-            for (name, storage) in self.storages {
-                server.serve(cx, name, storage)?;
+            (server.started, server.started_micros) = (cx.now(), cx.unix_micros());
+            for mut served in self.storages {
+                served.options.read_only |= self.read_only;
+                server.serve(cx, served)?;
             }
             self.addresses.iter().map(|address| listen(cx, address)).collect()
         })?;
@@ -141,12 +205,8 @@ impl Server {
         Self::builder().memory_storage("main").listen(anywhere).start()
     }
 
-    fn serve(
-        &mut self,
-        cx: &mut Context<Self>,
-        name: String,
-        storage: Option<Arc<dyn Storage>>,
-    ) -> io::Result<()> {
+    fn serve(&mut self, cx: &mut Context<Self>, served: Served) -> io::Result<()> {
+        let Served { name, storage, options } = served;
         let storage = storage.unwrap_or_else(|| {
             let mut uuid = [0; 16];
             uuid[..8].copy_from_slice(&cx.random().to_be_bytes());
@@ -164,7 +224,9 @@ impl Server {
             history: start_stage(cx, "history", 1)?,
         };
         let seed = cx.random();
-        self.databases.push(Database::new(name, storage, stages, &self.limits, seed));
+        let read_only = options.read_only || storage.is_read_only();
+        let database = Database::new(name, storage, stages, &self.limits, seed);
+        self.databases.push(Database { read_only, ..database });
         let id = self.databases.ids().last().expect("one was just added");
         self.run_chores(cx, id);
         Ok(())

@@ -59,7 +59,8 @@ impl Server {
         if wanted.index {
             self.start_chore(cx, id, Chore::Index);
         }
-        if wanted.prepare {
+        // What is only read needs no space; its index is worth being brought up to date.
+        if wanted.prepare && !self.databases.at(id).read_only {
             self.start_chore(cx, id, Chore::Prepare);
         }
     }

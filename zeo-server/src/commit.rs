@@ -24,7 +24,7 @@ impl Server {
         if session.transactions.len() + session.votes.len() >= max {
             return self.break_off(cx, conn, format!("more than {max} transactions open"));
         }
-        if session.transactions.contains_key(&number) || session.votes.contains_key(&number) {
+        if session.transactions.contains(number) || session.votes.contains_key(&number) {
             let how = format!("tpc_begin: transaction {number} is open already");
             return self.break_off(cx, conn, how);
         }
@@ -91,7 +91,7 @@ impl Server {
     ) {
         let Some(session) = self.sessions.get_mut(&conn) else { return };
         let database = session.database;
-        let Some(transaction) = session.transactions.get_mut(&number) else {
+        let Some(transaction) = session.transactions.get_mut(number) else {
             return self.break_off(cx, conn, format!("store: transaction {number} is not open"));
         };
         if transaction.failure().is_some() {
@@ -135,7 +135,7 @@ impl Server {
     pub(crate) fn tpc_abort(&mut self, cx: &mut Context<Self>, conn: ConnId, number: TxnNumber) {
         let Some(session) = self.sessions.get_mut(&conn) else { return };
         let (id, vote) = (session.database, session.votes.get(&number).copied());
-        let open = session.transactions.remove(&number);
+        let open = session.transactions.remove(number);
         let database = self.databases.at_mut(id);
         database.open_transactions -= usize::from(open.is_some());
         let pending = |database: &mut Database| {
@@ -159,7 +159,7 @@ impl Server {
         mode: VoteMode,
     ) {
         let Some(session) = self.sessions.get_mut(&caller.conn) else { return };
-        let Some(transaction) = session.transactions.remove(&number) else {
+        let Some(transaction) = session.transactions.remove(number) else {
             return self.fail(cx, caller, Failure::NoSuchTransaction);
         };
         let id = session.database;
@@ -177,19 +177,24 @@ impl Server {
     /// Why a transaction cannot be voted on, if so.
     fn refusal(&self, id: DatabaseId, ballot: &Ballot) -> Option<Failure> {
         let Ballot { caller, mode, transaction, .. } = ballot;
-        let (database, session) = (self.databases.at(id), self.sessions.get(&caller.conn));
         let one_trip = mode.then_finish && !mode.resolving;
-        if database.read_only || session.is_some_and(|session| session.read_only) {
+        if self.is_read_only(id, caller.conn) {
             Some(Failure::ReadOnly)
         } else if transaction.is_restored() && !one_trip {
             Some(Failure::Unsupported)
         } else if self.is_stopping() {
             Some(Failure::Stopping)
-        } else if transaction.snapshot() > database.published {
+        } else if transaction.snapshot() > self.databases.at(id).published {
             Some(Failure::StorageFailed("the snapshot is not of this history".to_owned()))
         } else {
             transaction.failure().cloned()
         }
+    }
+
+    /// Whether a session may not write: its storage is only read, or it said that it would not.
+    pub(crate) fn is_read_only(&self, id: DatabaseId, conn: ConnId) -> bool {
+        self.databases.at(id).read_only
+            || self.sessions.get(&conn).is_some_and(|session| session.read_only)
     }
 
     /// Goes on with a vote whose transaction has all its data where it belongs.

@@ -237,7 +237,7 @@ impl Server {
         let storage = Arc::clone(&database.storage);
         let unix_micros = cx.unix_micros();
         database.commits.applying = true;
-        database.counters.groups += 1;
+        database.groups.sizes.add(operations.len() as u64);
         let mut writes: Vec<Writes> = waiters.iter_mut().map(Waiter::take_writes).collect();
         let work = move || {
             let results = storage.apply(operations, unix_micros);

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use zeo_proto::Tid;
 use zeo_reactor::{ConnId, Context, JobPanicked, StageId};
@@ -9,6 +10,7 @@ use zeo_reactor::{ConnId, Context, JobPanicked, StageId};
 use crate::catch_up::CatchUps;
 use crate::chores::ChoreStates;
 use crate::commit_queue::CommitQueue;
+use crate::histogram::Histogram;
 use crate::hot::Hot;
 use crate::limits::Limits;
 use crate::load::LoadQueue;
@@ -32,7 +34,7 @@ pub(crate) struct Database {
     pub(crate) name: String,
     /// What holds the revisions.
     pub(crate) storage: Arc<dyn Storage>,
-    /// It takes no commits.
+    /// It takes no commits, and hands out no names for new objects.
     pub(crate) read_only: bool,
     /// The last tid that clients were told of; the storage itself may be further.
     pub(crate) published: Tid,
@@ -66,6 +68,8 @@ pub(crate) struct Database {
     pub(crate) trouble: Option<String>,
     /// What was done, for the status.
     pub(crate) counters: Counters,
+    /// How the commit stage does.
+    pub(crate) groups: Groups,
     /// Where its work that may block is done.
     pub(crate) stages: Stages,
 }
@@ -120,8 +124,26 @@ pub(crate) struct Counters {
     pub(crate) conflicts: u64,
     /// Transactions whose conflicts were resolved by their client.
     pub(crate) conflicts_resolved: u64,
-    /// Groups that the commit stage made durable.
-    pub(crate) groups: u64,
+}
+
+/// What the commit stage has done so far.
+#[derive(Debug, Default)]
+pub(crate) struct Groups {
+    /// Operations that went to it at once.
+    pub(crate) sizes: Histogram,
+    /// Microseconds that it has worked for a group, most of which is the sync.
+    pub(crate) micros: Histogram,
+    /// What it has worked for all of them.
+    worked: Duration,
+}
+
+impl Groups {
+    /// Takes note that it has worked that long for all groups up to this one.
+    pub(crate) fn worked(&mut self, all: Duration) {
+        let this = all.saturating_sub(self.worked);
+        self.micros.add(u64::try_from(this.as_micros()).unwrap_or(u64::MAX));
+        self.worked = all;
+    }
 }
 
 impl Database {
@@ -154,6 +176,7 @@ impl Database {
             chores: ChoreStates::default(),
             trouble: None,
             counters: Counters::default(),
+            groups: Groups::default(),
             stages,
         }
     }

@@ -9,9 +9,10 @@ use crate::database::DatabaseId;
 use crate::lane::Lane;
 use crate::load::UNCONGESTED;
 use crate::memory::Told;
+use crate::open_transactions::OpenTransactions;
 use crate::server::{Server, peer};
 use crate::session::Session;
-use crate::transaction::OpenTransaction;
+use crate::status::Clock;
 
 impl Server {
     /// A connection was made: it has a limited time to introduce itself.
@@ -124,7 +125,7 @@ impl Server {
             fenced: 0,
             calls_in_flight: 0,
             lane: Lane::default(),
-            transactions: BTreeMap::new(),
+            transactions: OpenTransactions::default(),
             votes: BTreeMap::new(),
             buffered: 0,
             buffered_told: Told::default(),
@@ -148,7 +149,7 @@ impl Server {
     /// An operator's question, instead of a handshake. It is not worth a line in the log.
     pub(crate) fn ruok(&mut self, cx: &mut Context<Self>, conn: ConnId) {
         self.introduced(cx, conn);
-        let status = self.status_json(cx.now());
+        let status = self.short_status(Clock::of(cx));
         let mut out = Vec::new();
         if let Err(error) = zeo_proto::write_frame(status.as_bytes(), &mut out) {
             tracing::error!("the status does not fit a frame: {error}");
@@ -173,7 +174,7 @@ impl Server {
         database.audience.remove(&conn);
         database.open_transactions -= transactions.len();
         database.counters.aborts += (transactions.len() + votes.len()) as u64;
-        self.buffered_bytes -= transactions.values().map(OpenTransaction::memory).sum::<u64>();
+        self.buffered_bytes -= transactions.memory();
         let seconds = (cx.now() - session.since).as_secs();
         let storage = &database.name;
         tracing::info!(

@@ -36,6 +36,7 @@ mod database;
 mod handshake;
 #[cfg(feature = "sim")]
 mod held;
+mod histogram;
 mod history;
 mod hot;
 mod lane;
@@ -44,6 +45,7 @@ mod load;
 mod locks;
 mod memory;
 mod oids;
+mod open_transactions;
 mod outgoing;
 mod publication;
 mod readings;
@@ -61,7 +63,7 @@ mod undo;
 mod votes;
 mod writes;
 
-pub use builder::{RunningServer, ServerBuilder, StartError, Stopper};
+pub use builder::{RunningServer, ServerBuilder, StartError, Stopper, StorageOptions};
 #[cfg(feature = "sim")]
 pub use held::Held;
 pub use limits::Limits;

@@ -154,6 +154,14 @@ impl Locks {
         })
     }
 
+    /// How many objects a request is for; `None` if it is for all there are.
+    pub(crate) fn objects_of(&self, id: LockId) -> Option<usize> {
+        match &self.requests.get(&id)?.wants {
+            Wants::Objects(objects) => Some(objects.len()),
+            Wants::Everything => None,
+        }
+    }
+
     /// How many objects are locked or wanted.
     pub(crate) fn len(&self) -> usize {
         self.queues.len()

@@ -101,8 +101,18 @@ impl Memory {
         self.held.get(&conn).map_or(0, sum)
     }
 
+    /// What a connection holds for one purpose, in bytes.
+    pub(crate) fn part(&self, conn: ConnId, part: Part) -> usize {
+        self.held.get(&conn).and_then(|parts| parts.get(part as usize)).copied().unwrap_or_default()
+    }
+
+    /// Those that hold anything, who holds most first.
+    pub(crate) fn by_size(&self) -> impl Iterator<Item = ConnId> {
+        self.by_size.iter().rev().map(|&(_, conn)| conn)
+    }
+
     fn largest(&self) -> Option<ConnId> {
-        self.by_size.last().map(|&(_, conn)| conn)
+        self.by_size().next()
     }
 
     /// Whether a connection holds more than the mean of those that hold anything. Never all of

@@ -34,7 +34,7 @@ impl OidPool {
 impl Server {
     pub(crate) fn new_oids(&mut self, cx: &mut Context<Self>, caller: Caller, count: u32) {
         let Some(id) = self.database_of(caller.conn) else { return };
-        if self.sessions.get(&caller.conn).is_some_and(|session| session.read_only) {
+        if self.is_read_only(id, caller.conn) {
             return self.fail(cx, caller, Failure::ReadOnly);
         }
         if self.is_stopping() {
@@ -84,16 +84,11 @@ impl Server {
         &mut self,
         cx: &mut Context<Self>,
         id: DatabaseId,
-        refused: &Refused,
+        refused: Refused,
     ) {
-        tracing::error!("no oids could be reserved: {refused}");
+        let failure = self.failure(id, refused);
         let pool = &mut self.databases.at_mut(id).oids;
         pool.reserving = false;
-        let failure = if *refused == Refused::DiskFull {
-            Failure::DiskFull
-        } else {
-            Failure::StorageFailed(refused.to_string())
-        };
         for (caller, _) in core::mem::take(&mut pool.waiting) {
             self.fail(cx, caller, failure.clone());
         }

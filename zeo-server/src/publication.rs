@@ -31,7 +31,12 @@ impl Server {
             }
             Err(panicked) => self.apply_panicked(id, &panicked, waiters.len()),
         };
-        self.databases.at_mut(id).commits.applying = false;
+        let database = self.databases.at_mut(id);
+        database.commits.applying = false;
+        // Before the next job is begun: until then the stage has worked for groups up to this one.
+        if let Some(report) = cx.stage_report(database.stages.commit) {
+            database.groups.worked(report.worked);
+        }
         self.pump_commits(cx, id);
         answer_first(cx, &waiters);
         for (waiter, result) in waiters.into_iter().zip(results) {
@@ -54,7 +59,7 @@ impl Server {
             (Waiter::Oids(count), Ok(Applied::Reserved(first))) => {
                 self.reserved(cx, id, first, count);
             }
-            (Waiter::Oids(_), Err(refused)) => self.not_reserved(cx, id, &refused),
+            (Waiter::Oids(_), Err(refused)) => self.not_reserved(cx, id, refused),
             (Waiter::Outcome(caller), Ok(Applied::Outcome(outcome))) => {
                 if let Some(session) = self.sessions.get_mut(&caller.conn) {
                     session.fenced += usize::from(outcome == Outcome::NotCommitted);
@@ -152,17 +157,27 @@ impl Server {
         caller: Caller,
         refused: Refused,
     ) {
-        let failure = match refused {
+        let failure = self.failure(id, refused);
+        self.fail(cx, caller, failure);
+    }
+
+    /// What a client is told of a refusal; an operator hears of it where that is for him to mend.
+    pub(crate) fn failure(&mut self, id: DatabaseId, refused: Refused) -> Failure {
+        let text = refused.to_string();
+        match refused {
             Refused::Conflict(conflict) => {
                 self.databases.at_mut(id).counters.conflicts += 1;
                 Failure::Conflict(conflict)
             }
             Refused::Fenced => Failure::Fenced,
             Refused::DiskFull => {
-                self.troubled(id, "no space left on the disk");
+                self.troubled(id, &text);
                 Failure::DiskFull
             }
-            Refused::QuotaExceeded(bytes) => Failure::QuotaExceeded(bytes),
+            Refused::QuotaExceeded(bytes) => {
+                self.troubled(id, &text);
+                Failure::QuotaExceeded(bytes)
+            }
             Refused::OutOfOrder(last) => Failure::TidOutOfOrder(last),
             Refused::Failed(text) => {
                 self.troubled(id, &text);
@@ -172,11 +187,10 @@ impl Server {
                 self.troubled(id, &text);
                 Failure::OutcomeUnknown(text)
             }
-        };
-        self.fail(cx, caller, failure);
+        }
     }
 
-    /// Says why commits are refused once, and not for each of them: the disk that is full may be
+    /// Says why commits are refused, once and not for each of them: the disk that is full may be
     /// that of the log.
     fn troubled(&mut self, id: DatabaseId, why: &str) {
         let database = self.databases.at_mut(id);

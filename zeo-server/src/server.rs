@@ -40,6 +40,8 @@ pub struct Server {
     pub(crate) phase: Phase,
     /// When it began to serve.
     pub(crate) started: Time,
+    /// The same as the time of day, in microseconds since 1970.
+    pub(crate) started_micros: u64,
 }
 
 impl Server {
@@ -55,6 +57,7 @@ impl Server {
             rules: Rules::default(),
             phase: Phase::Serving,
             started: Time::default(),
+            started_micros: 0,
         }
     }
 

@@ -9,8 +9,8 @@ use crate::database::DatabaseId;
 use crate::lane::Lane;
 use crate::locks::LockId;
 use crate::memory::Told;
+use crate::open_transactions::OpenTransactions;
 use crate::storage::Cursor;
-use crate::transaction::OpenTransaction;
 
 /// What the server knows of one client, from the welcome until either side closes.
 #[expect(clippy::struct_excessive_bools, reason = "they are independent")]
@@ -47,7 +47,7 @@ pub(crate) struct Session {
     /// Loads on their way.
     pub(crate) lane: Lane,
     /// Transactions between `tpc_begin` and `tpc_vote`, and those whose conflicts are being resolved.
-    pub(crate) transactions: BTreeMap<TxnNumber, OpenTransaction>,
+    pub(crate) transactions: OpenTransactions,
     /// Transactions between `tpc_vote` and their finish, by the locks that they hold or wait for.
     pub(crate) votes: BTreeMap<TxnNumber, LockId>,
     /// Bytes of memory that its transactions hold, until they are answered.

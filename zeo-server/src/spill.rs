@@ -130,13 +130,13 @@ impl Server {
     ) {
         let should = |transaction: &OpenTransaction| transaction.should_spill(&self.limits);
         let session = self.sessions.get(&conn);
-        if session.and_then(|session| session.transactions.get(&number)).is_some_and(should) {
+        if session.and_then(|session| session.transactions.get(number)).is_some_and(should) {
             self.spill(cx, id, conn, number);
         }
         let Some(session) = self.sessions.get_mut(&conn) else { return };
         let (transactions, limits) = (&session.transactions, &self.limits);
         let is_ahead = |txn: &OpenTransaction| txn.outruns_spilling(limits);
-        session.outrun.retain(|number| transactions.get(number).is_some_and(is_ahead));
+        session.outrun.retain(|&number| transactions.get(number).is_some_and(is_ahead));
         self.regulate(cx, conn);
     }
 
@@ -149,13 +149,13 @@ impl Server {
         number: TxnNumber,
     ) -> Option<&mut OpenTransaction> {
         let voted = self.databases.at_mut(id).spills.voted.get_mut(&key);
-        let open = self.sessions.get_mut(&conn).and_then(|s| s.transactions.get_mut(&number));
+        let open = self.sessions.get_mut(&conn).and_then(|s| s.transactions.get_mut(number));
         let open = open.filter(|transaction| transaction.spill_key() == Some(key));
         voted.map(|ballot| &mut ballot.transaction).or(open)
     }
 
     fn transaction_mut(&mut self, conn: ConnId, number: TxnNumber) -> Option<&mut OpenTransaction> {
-        self.sessions.get_mut(&conn)?.transactions.get_mut(&number)
+        self.sessions.get_mut(&conn)?.transactions.get_mut(number)
     }
 }
 

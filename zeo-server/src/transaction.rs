@@ -198,12 +198,13 @@ impl OpenTransaction {
     pub(crate) fn check(&self) -> Check {
         let records = self.spilled.iter().chain(&self.records);
         // Of two records of one object, the later counts.
-        let writes: BTreeMap<Oid, Option<Tid>> =
-            records.map(|record| (record.oid, record.serial)).collect();
+        let writes: BTreeMap<Oid, &Record> = records.map(|record| (record.oid, record)).collect();
+        let data: u64 = writes.values().map(|record| record.body.size()).sum();
         Check {
             snapshot: self.snapshot(),
-            writes: writes.into_iter().collect(),
+            writes: writes.into_iter().map(|(oid, record)| (oid, record.serial)).collect(),
             read_current: self.read_current.clone(),
+            bytes: data + self.begin.meta.size() as u64,
         }
     }
 

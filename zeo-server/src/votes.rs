@@ -11,7 +11,7 @@
 //! stage: it holds nothing while its client is waited for. Every other one is here from its vote to
 //! its end, under the name of its locks.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 use zeo_proto::{Conflict, ConflictFound, Failure, Goodbye, Loaded, Reply, Tid, TxnNumber};
@@ -60,6 +60,21 @@ impl VoteMode {
 pub(crate) struct Votes {
     locks: Locks,
     table: BTreeMap<LockId, Vote>,
+    /// Those that wait, in the order in which they came.
+    waiting: BTreeSet<LockId>,
+    /// Bytes that those will write that have been told that they may, or are about to be.
+    promised: u64,
+}
+
+/// A vote that holds object locks.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Holder {
+    /// Whose it is. The connection may be gone while it finishes.
+    pub(crate) conn: ConnId,
+    /// Since when it holds them.
+    pub(crate) since: Time,
+    /// How many objects it has locked; `None` if it is all there are.
+    pub(crate) objects: Option<usize>,
 }
 
 #[derive(Debug)]
@@ -87,6 +102,16 @@ enum State {
     Finishing,
 }
 
+impl State {
+    /// Bytes that nobody else should be promised.
+    fn promised(&self) -> u64 {
+        match self {
+            Self::Checking(ballot) | Self::Voted(ballot) => ballot.transaction.bytes(),
+            Self::Waiting(_) | Self::Resolving | Self::Finishing => 0,
+        }
+    }
+}
+
 impl Vote {
     fn is_waiting(&self) -> bool {
         matches!(self.state, State::Waiting(_))
@@ -106,12 +131,23 @@ impl Votes {
 
     /// How many wait for locks.
     pub(crate) fn waiting(&self) -> usize {
-        self.table.values().filter(|vote| vote.is_waiting()).count()
+        self.waiting.len()
     }
 
-    /// Who holds locks, and since when.
-    pub(crate) fn holders(&self) -> impl Iterator<Item = (ConnId, Time)> {
-        self.table.values().filter(|vote| !vote.is_waiting()).map(|vote| (vote.conn, vote.since))
+    /// Since when the one that came first waits for locks.
+    pub(crate) fn oldest_wait(&self) -> Option<Time> {
+        let first = self.waiting.first()?;
+        self.table.get(first).map(|vote| vote.since)
+    }
+
+    /// Who holds locks, in the order in which they asked for them.
+    pub(crate) fn holders(&self) -> impl Iterator<Item = Holder> {
+        let holding = self.table.iter().filter(|(_, vote)| !vote.is_waiting());
+        holding.map(|(&lock, vote)| Holder {
+            conn: vote.conn,
+            since: vote.since,
+            objects: self.locks.objects_of(lock),
+        })
     }
 
     /// How many objects are locked or waited for.
@@ -174,6 +210,7 @@ impl Server {
         let timer = cx.call_later(limit, move |server, cx| server.waited_too_long(cx, id, lock));
         let (since, state, timer) = (cx.now(), State::Waiting(ballot), Some(timer));
         votes.table.insert(lock, Vote { conn, number, since, state, timer });
+        votes.waiting.insert(lock);
         if let Some(session) = self.sessions.get_mut(&conn) {
             session.votes.insert(number, lock);
         }
@@ -220,9 +257,10 @@ impl Server {
     /// Compares a transaction that has its locks with what is committed, behind every commit that
     /// came before it.
     fn check(&mut self, cx: &mut Context<Self>, id: DatabaseId, lock: LockId, ballot: Ballot) {
-        let check = Operation::Check(ballot.transaction.check());
+        let mut check = ballot.transaction.check();
+        check.bytes = check.bytes.saturating_add(self.databases.at(id).votes.promised);
         self.set_state(id, lock, State::Checking(ballot));
-        self.enqueue(cx, id, check, Waiter::Check(lock));
+        self.enqueue(cx, id, Operation::Check(check), Waiter::Check(lock));
     }
 
     pub(crate) fn checked(
@@ -456,14 +494,19 @@ impl Server {
     }
 
     fn set_state(&mut self, id: DatabaseId, lock: LockId, state: State) {
-        if let Some(vote) = self.databases.at_mut(id).votes.table.get_mut(&lock) {
+        let votes = &mut self.databases.at_mut(id).votes;
+        if let Some(vote) = votes.table.get_mut(&lock) {
+            votes.promised += state.promised();
             vote.state = state;
         }
     }
 
     /// Takes the ballot of a vote, unless its client or the commit stage has it.
     fn take_ballot(&mut self, id: DatabaseId, lock: LockId) -> Option<Ballot> {
-        let vote = self.databases.at_mut(id).votes.table.get_mut(&lock)?;
+        let votes = &mut self.databases.at_mut(id).votes;
+        votes.waiting.remove(&lock);
+        let vote = votes.table.get_mut(&lock)?;
+        votes.promised -= vote.state.promised();
         match core::mem::replace(&mut vote.state, State::Resolving) {
             State::Waiting(ballot) | State::Checking(ballot) | State::Voted(ballot) => Some(ballot),
             State::Resolving => None,

@@ -133,7 +133,7 @@ impl Commit {
         self.request.restored.is_some()
     }
 
-    /// The transaction's number on the present connection, if the server may be ended there.
+    /// Its number on the present connection, if it may still be ended there.
     pub(super) fn open_txn(&self) -> Option<TxnNumber> {
         match self.progress {
             Progress::Feeding(txn, _) | Progress::Voting(txn) | Progress::Undecided(txn) => {

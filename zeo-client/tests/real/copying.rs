@@ -55,6 +55,7 @@ fn what_is_not_newer_is_not_restored() {
     let (db, copy) = (client(&from), client(&to));
     create(&db, "first");
     copy_all(&db, &copy);
+    copy_again(&db, &copy);
     let mut other = db.transactions(..).next().unwrap().unwrap();
     other.head.id = zeo_client::TxnId::from_bytes([7; 16]);
     let last = other.head.tid;
@@ -71,6 +72,13 @@ fn copy_all(db: &Client, copy: &Client) {
         let records = db.records(&txn).map(Result::unwrap).collect::<Vec<_>>();
         assert_eq!(copy.restore(&txn.head, records), Ok(txn.head.tid));
     }
+}
+
+/// Restores what is there already, as a client does that has lost the answer.
+fn copy_again(db: &Client, copy: &Client) {
+    let txn = db.transactions(..).next().unwrap().unwrap();
+    assert_eq!(copy.restore(&txn.head, txn.records), Ok(txn.head.tid));
+    assert_eq!(copy.transactions(..).count(), 1);
 }
 
 fn history(db: &Client) -> Vec<(CommittedTransaction, Vec<Record>)> {

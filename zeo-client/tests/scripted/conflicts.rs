@@ -171,6 +171,30 @@ fn conflicts_that_come_too_late_are_let_go_of() {
     assert_eq!(scene.message().0, ClientMessage::TpcAbort(1));
 }
 
+// The first vote is known to have committed nothing, and the second has not left.
+#[test]
+fn a_client_that_closes_before_it_votes_again_has_committed_nothing() {
+    let mut scene = Scene::new();
+    scene.fill(1, 5, None);
+    let resolve = |_: &_| Some(Bytes::from(vec![7; 4 << 20]));
+    let mut txn = scene.change();
+    txn.store(Oid::new(2), vec![7; 4 << 20]).unwrap();
+    let mut commit = pin!(scene.client.nb().commit_resolving(txn, resolve));
+    assert!(look(commit.as_mut()).is_none());
+    let (call, _) = heard(&mut scene);
+    let other = Conflict { oid: Oid::new(2), committed: tid(9), read: tid(0) };
+    let other = ConflictFound { conflict: other, found: None };
+    reply_conflicts(&mut scene, call, &[found(Some(loaded(9, None))), other]);
+    scene.go_on(commit.as_mut());
+    let call = scene.expect(&Call::LoadBefore(Oid::new(2), tid(10)));
+    scene.reply_loaded(call, 9, None);
+    scene.flow();
+    scene.stop_reading();
+    scene.go_on(commit.as_mut());
+    scene.client.close();
+    assert_eq!(scene.finish(commit), Err(CommitError::Closed));
+}
+
 #[test]
 fn conflicts_without_end_are_given_up() {
     let mut scene = Scene::new();

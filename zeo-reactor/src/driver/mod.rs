@@ -123,7 +123,7 @@ pub type Work = Box<dyn FnOnce() -> Delivery + Send>;
 /// Puts a job's result into its reactor's mailbox.
 pub type Delivery = Box<dyn FnOnce() + Send>;
 
-/// How long the jobs of a stage have waited for a thread.
+/// How long the jobs of a stage have waited for a thread, and how long they have had one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Waits {
     /// Jobs that have begun.
@@ -132,6 +132,8 @@ pub struct Waits {
     pub total: Duration,
     /// What one of them has waited at most.
     pub longest: Duration,
+    /// What those that have ended have worked, all together.
+    pub worked: Duration,
 }
 
 impl Waits {
@@ -140,6 +142,11 @@ impl Waits {
         self.begun += 1;
         self.total = self.total.saturating_add(wait);
         self.longest = self.longest.max(wait);
+    }
+
+    /// Counts what a job has worked; before its result is delivered.
+    pub fn add_work(&mut self, work: Duration) {
+        self.worked = self.worked.saturating_add(work);
     }
 }
 
@@ -151,6 +158,6 @@ pub trait Pool: Send {
     /// Drops the jobs that have not begun, and returns when the others have ended.
     fn shutdown(&mut self);
 
-    /// How long jobs have waited for a thread.
+    /// How long jobs have waited for a thread, and worked.
     fn waits(&self) -> Waits;
 }

@@ -81,9 +81,12 @@ impl fmt::Debug for ThreadPool {
 
 fn work(jobs: &Receiver<(Instant, Work)>, waits: &Mutex<Waits>, closing: &AtomicBool) {
     for (submitted, job) in jobs {
-        lock(waits).add(monotonic().duration_since(submitted));
+        let begun = monotonic();
+        lock(waits).add(begun.duration_since(submitted));
         if !closing.load(Ordering::SeqCst) {
-            job()();
+            let delivery = job();
+            lock(waits).add_work(monotonic().duration_since(begun));
+            delivery();
         }
     }
 }

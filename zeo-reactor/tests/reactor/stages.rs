@@ -1,11 +1,11 @@
 //! Stages: work elsewhere, its result here.
 
-use std::{thread, time::Duration};
+use std::{hint, thread, time::Duration};
 
 use crossbeam_channel::bounded;
-use zeo_reactor::{JobPanicked, StageConfig, StageFull, sim::World};
+use zeo_reactor::{Context, JobPanicked, StageConfig, StageFull, sim::World};
 
-use crate::kit::{Mio, Place, Sim, in_all_places};
+use crate::kit::{Log, Mio, Place, Sim, in_all_places};
 
 in_all_places!(
     b2_a_result_comes_back_in_a_later_turn,
@@ -13,6 +13,7 @@ in_all_places!(
     b2_a_full_stage_refuses,
     b2_one_thread_keeps_the_order,
     b2_a_stage_says_how_long_its_jobs_wait,
+    b2_a_result_comes_with_what_its_work_took,
 );
 
 const ONE_THREAD: StageConfig = StageConfig { name: "stage", threads: 1, bound: 4 };
@@ -21,7 +22,7 @@ fn b2_a_result_comes_back_in_a_later_turn(place: &impl Place) {
     let mut reactor = place.reactor();
     reactor.with(|log, cx| {
         let stage = cx.start_stage(ONE_THREAD).unwrap();
-        let then = |log: &mut crate::kit::Log, _: &mut _, result| {
+        let then = |log: &mut Log, _: &mut _, result| {
             assert_eq!(result, Ok(42));
             log.note("then");
         };
@@ -66,6 +67,21 @@ fn b2_a_stage_says_how_long_its_jobs_wait(place: &impl Place) {
     assert_eq!((report.jobs, report.waiting, report.begun), (0, 0, 3));
     assert!(report.longest_wait <= report.waited && report.waited <= report.longest_wait * 3);
     assert!(report.longest_wait > Duration::ZERO, "the third waits for the first two");
+}
+
+fn b2_a_result_comes_with_what_its_work_took(place: &impl Place) {
+    let mut reactor = place.reactor();
+    let stage = reactor.with(|_, cx| cx.start_stage(ONE_THREAD).unwrap());
+    for number in 1..=3 {
+        let before = reactor.with(|_, cx| cx.stage_report(stage)).unwrap().worked;
+        let work = || (0..1_000).map(hint::black_box).sum::<u32>();
+        let then = move |log: &mut Log, cx: &mut Context<Log>, _| {
+            assert!(cx.stage_report(stage).unwrap().worked > before, "it is known by now");
+            log.note("done");
+        };
+        reactor.with(|_, cx| cx.defer_to_stage(stage, work, then)).unwrap();
+        place.until(&mut reactor, |log| log.notes.len() == number);
+    }
 }
 
 fn b2_a_full_stage_refuses(place: &impl Place) {

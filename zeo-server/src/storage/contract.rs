@@ -158,6 +158,7 @@ fn a_check_finds_every_conflict_and_writes_nothing(kind: &impl Kind) {
         snapshot: first,
         writes: vec![(Oid::new(1), Some(first)), (Oid::new(2), Some(first)), (Oid::new(4), None)],
         read_current: vec![(Oid::new(3), first), (Oid::new(2), first)],
+        bytes: 0,
     };
     let conflict = |oid| Conflict { oid: Oid::new(oid), committed: second, read: first };
     let found = storage.apply(vec![Operation::Check(check)], NOW);

@@ -29,6 +29,8 @@ pub mod index;
 mod journal;
 mod journaled;
 mod memory;
+#[cfg(test)]
+mod quotas;
 mod record;
 mod salvage;
 mod spill;
@@ -177,6 +179,16 @@ pub trait Storage: Send + Sync + std::fmt::Debug + 'static {
     /// How many objects there are, and how much room all takes. Waits for nothing.
     fn size(&self) -> Size;
 
+    /// What of that room is for what, and how much there may be. Waits for nothing.
+    fn usage(&self) -> Usage {
+        Usage { journal_bytes: self.size().bytes, index_bytes: 0, quota_bytes: None }
+    }
+
+    /// Whether it takes no commits, whoever asks, because of what it is.
+    fn is_read_only(&self) -> bool {
+        false
+    }
+
     /// What a commit has to write to undo these transactions, in the order of the oids: an object
     /// that one of them wrote becomes what it was before, or is deleted.
     ///
@@ -267,6 +279,9 @@ pub struct Check {
     pub writes: Vec<(Oid, Option<Tid>)>,
     /// Objects that it read and depends on, with the serials read.
     pub read_current: Vec<(Oid, Tid)>,
+    /// Bytes of data and references that it writes, and of its texts, for which there has to be
+    /// room; and what others will write before it, if that is known.
+    pub bytes: u64,
 }
 
 /// What became of an operation that was carried out.
@@ -320,6 +335,17 @@ pub enum Changes {
     TooMany,
     /// `since` is not the tid of a transaction of this history (nor [`Tid::ZERO`]).
     NotOfThisHistory,
+}
+
+/// The room that a storage takes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Bytes of the journal that are in use; for a storage in memory, bytes of data.
+    pub journal_bytes: u64,
+    /// Bytes of the index.
+    pub index_bytes: u64,
+    /// What `journal_bytes` may come to, if there is a quota.
+    pub quota_bytes: Option<u64>,
 }
 
 /// Which background work waits.

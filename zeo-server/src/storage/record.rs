@@ -47,11 +47,8 @@ impl Record {
 
     /// Bytes of memory that it takes.
     pub fn memory(&self) -> u64 {
-        let held = match &self.body {
-            Body::Held { data, refs } => data.len() + 8 * refs.as_ref().map_or(0, Vec::len),
-            Body::Deleted | Body::Spilled(_) => 0,
-        };
-        (size_of::<Self>() + held) as u64
+        let held = if self.body.held().is_some() { self.body.size() } else { 0 };
+        size_of::<Self>() as u64 + held
     }
 }
 
@@ -68,6 +65,11 @@ impl Body {
             Self::Held { data, .. } => data.len(),
             Self::Spilled(spilled) => spilled.data_len(),
         }
+    }
+
+    /// Bytes of data and references.
+    pub fn size(&self) -> u64 {
+        (self.data_len() + 8 * self.refs_count().unwrap_or(0)) as u64
     }
 
     /// How many oids the data refers to; `None` where the client did not say.

@@ -157,4 +157,8 @@ impl<D: Disk> Storage for SalvagedStorage<D> {
     fn size(&self) -> Size {
         self.size
     }
+
+    fn is_read_only(&self) -> bool {
+        true
+    }
 }

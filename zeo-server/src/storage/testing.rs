@@ -27,6 +27,7 @@ pub(super) fn tiny() -> Settings {
         checkpoint_entries: 16,
         index_step: 5,
         fences: 4,
+        quota_bytes: None,
     }
 }
 
@@ -170,8 +171,12 @@ impl World {
     }
 
     pub(super) fn open(&self) -> Result<Simulated, OpenError> {
+        self.open_with(tiny())
+    }
+
+    pub(super) fn open_with(&self, settings: Settings) -> Result<Simulated, OpenError> {
         let index = self.index.clone();
-        JournalStorage::open(self.disk.clone(), || Ok(index), tiny(), self.uuid)
+        JournalStorage::open(self.disk.clone(), || Ok(index), settings, self.uuid)
     }
 
     /// A storage with that many commits.

@@ -16,6 +16,8 @@ mod hostile;
 mod loads;
 mod order;
 mod peer;
+mod quotas;
+mod read_only;
 mod spilling;
 mod status;
 mod stopping;

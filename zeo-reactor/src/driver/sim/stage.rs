@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, VecDeque},
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
 use super::{
@@ -70,6 +71,13 @@ impl Pools {
 
     fn waits(&self, id: PoolId) -> Waits {
         self.pools.get(&id).map(|pool| pool.waits).unwrap_or_default()
+    }
+
+    /// A job ends after that time.
+    pub(super) fn worked(&mut self, id: PoolId, work: Duration) {
+        if let Some(pool) = self.pools.get_mut(&id) {
+            pool.waits.add_work(work);
+        }
     }
 
     /// A thread has delivered a result. Whether it goes on with another job; `None` when the stage

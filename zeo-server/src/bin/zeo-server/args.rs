@@ -11,6 +11,7 @@ use crate::units::{Mode, Size};
 ///
 /// It keeps each storage in a directory of its own below --data, and prints one line
 /// "zeo-server ready on ADDR" for each address once it accepts connections.
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 #[derive(Debug, Parser)]
 #[command(version, after_help = AFTER_HELP)]
 pub(crate) struct Args {
@@ -31,6 +32,10 @@ pub(crate) struct Args {
     /// The name of a storage to serve, made if it is not there; may be repeated [default: main]
     #[arg(long, value_name = "NAME")]
     pub(crate) storage: Vec<String>,
+
+    /// Takes no commits in any storage, and no clients but those that will not write
+    #[arg(long, env = "ZEO_READ_ONLY")]
+    pub(crate) read_only: bool,
 
     /// Reads these options, and more limits, from a TOML file, by the same names
     #[arg(long, value_name = "FILE", env = "ZEO_CONFIG")]
@@ -65,6 +70,12 @@ pub(crate) struct Args {
     #[arg(long, value_name = "ADDR", num_args = 0..=1, default_missing_value = "")]
     pub(crate) ruok: Option<String>,
 
+    /// Asks the same in full, with sessions and who holds locks, in a session of its own in the
+    /// first of --storage
+    #[arg(long, value_name = "ADDR", num_args = 0..=1, default_missing_value = "",
+        conflicts_with = "ruok")]
+    pub(crate) status: Option<String>,
+
     /// Serves what is whole of damaged storages, for reading only: to save what can be saved. What
     /// is missing is logged; an older revision may look like the current one
     #[arg(long)]
@@ -85,7 +96,7 @@ Signals:
 
 Exit codes:
   0   stopped in order
-  1   failed while running, hung up on, or not well when asked with --ruok
+  1   failed while running, hung up on, or not well when asked with --ruok or --status
   2   the command line makes no sense
   65  the data is damaged, foreign or of a newer version
   71  the system refused something, such as a thread

@@ -10,6 +10,7 @@ use zeo_server::{Limits, storage};
 use crate::args::Args;
 use crate::keys::Keys;
 use crate::logging::{LogFormat, LogTarget};
+use crate::storages::{self, StorageSettings};
 use crate::trouble::Trouble;
 
 /// What the daemon was told to do.
@@ -21,8 +22,10 @@ pub(crate) struct Settings {
     pub(crate) listen: Vec<Address>,
     /// The mode of the files of Unix sockets.
     pub(crate) socket_mode: u32,
-    /// The storages' names.
-    pub(crate) storages: Vec<String>,
+    /// What is served, and how each of it.
+    pub(crate) storages: Vec<StorageSettings>,
+    /// Whether nothing is written to any of them.
+    pub(crate) read_only: bool,
     /// Where log lines go.
     pub(crate) log_target: LogTarget,
     /// How they look.
@@ -51,14 +54,14 @@ impl Settings {
     }
 
     fn check(keys: Keys, sizes: storage::Settings) -> Result<Self, Trouble> {
-        check_names(&keys.storage)?;
         Ok(Self {
             text: keys.to_toml(),
             limits: check_limits(keys.limits())?,
             listen: keys.listen.iter().map(|text| parse_address(text)).collect::<Result<_, _>>()?,
             data: keys.data,
             socket_mode: keys.socket_mode.0,
-            storages: keys.storage,
+            storages: storages::settings(keys.storage, &keys.storages)?,
+            read_only: keys.read_only,
             log_target: LogTarget::named(keys.log_file),
             log_format: keys.log_format,
             log_filter: parse_filter(&keys.log_level)?,
@@ -80,30 +83,6 @@ fn check_limits(limits: Limits) -> Result<Limits, Trouble> {
 fn parse_filter(level: &str) -> Result<EnvFilter, Trouble> {
     EnvFilter::try_new(level)
         .map_err(|error| Trouble::configuration(format!("log level {level:?}: {error}")))
-}
-
-fn check_names(names: &[String]) -> Result<(), Trouble> {
-    if names.is_empty() {
-        return Err(Trouble::configuration("no storage is named"));
-    }
-    for (place, name) in names.iter().enumerate() {
-        check_name(name)?;
-        if names.iter().take(place).any(|other| other == name) {
-            return Err(Trouble::configuration(format!("storage {name:?} is named twice")));
-        }
-    }
-    Ok(())
-}
-
-/// A storage's name is the name of its directory.
-fn check_name(name: &str) -> Result<(), Trouble> {
-    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
-    if name.is_empty() || name.len() > 64 || name.starts_with('.') || !name.chars().all(fits) {
-        return Err(Trouble::configuration(format!(
-            "storage name {name:?}: 1 to 64 letters, digits, '_', '-' and '.', not beginning with '.'"
-        )));
-    }
-    Ok(())
 }
 
 /// An address as it is written in `--listen`.
@@ -133,20 +112,29 @@ mod tests {
         let settings = Settings::gather(Args::parse_from(["zeo-server"])).unwrap();
         assert_eq!(settings.data, PathBuf::from("zeo-data"));
         assert_eq!(settings.listen, ["127.0.0.1:8100".parse().unwrap()]);
-        assert_eq!(settings.storages, ["main"]);
+        assert!(settings.storages.iter().map(|storage| &storage.name).eq(["main"]));
         assert_eq!(settings.socket_mode, 0o600);
     }
 
     #[test]
     fn the_command_line_wins_over_the_file() {
-        let dir = tempfile::tempdir().unwrap();
-        let file = dir.path().join("zeo.toml");
-        std::fs::write(&file, "data = 'a'\nlisten = ['unix:/s']\nhot-size = '1MiB'\n").unwrap();
-        let args = ["zeo-server", "--config", file.to_str().unwrap(), "--data", "b"];
-        let settings = Settings::gather(Args::parse_from(args)).unwrap();
+        let text = "data = 'a'\nlisten = ['unix:/s']\nhot-size = '1MiB'\n";
+        let settings = gather(text, &["--data", "b"]);
         assert_eq!(settings.data, PathBuf::from("b"));
         assert_eq!(settings.listen, [Address::Unix("/s".into())]);
         assert_eq!(settings.limits.hot_bytes, 1 << 20);
+    }
+
+    #[test]
+    fn a_storage_has_its_own_options_and_what_is_not_served_needs_none() {
+        let text = "storage = ['a', 'b']\n[storages.b]\nread-only = true\nquota = '10GiB'\n";
+        let settings = gather(text, &[]);
+        let options: Vec<_> =
+            settings.storages.iter().map(|s| (&*s.name, s.read_only, s.quota_bytes)).collect();
+        assert_eq!(options, [("a", false, None), ("b", true, Some(10 << 30))]);
+        assert!(settings.text.contains("[storages.b]"), "{}", settings.text);
+        let settings = gather(text, &["--storage", "a", "--read-only"]);
+        assert!(settings.read_only && !settings.text.contains("[storages.b]"));
     }
 
     #[test]
@@ -157,14 +145,6 @@ mod tests {
         let args = ["zeo-server", "--config", file.to_str().unwrap()];
         let text = Settings::gather(Args::parse_from(args)).unwrap_err().to_string();
         assert!(text.contains("zeo.toml:1: ") && text.contains("`listen`"), "{text}");
-    }
-
-    #[test]
-    fn a_storage_name_stays_in_its_directory() {
-        for name in ["../x", ".x", "a/b", ""] {
-            assert!(check_name(name).is_err(), "{name:?}");
-        }
-        assert!(check_name("main-2.old").is_ok());
     }
 
     /// It was opened twice, and the second time it was in use, by the daemon itself.
@@ -180,5 +160,14 @@ mod tests {
         let args = ["zeo-server", "--max-sessions", "0"];
         let text = Settings::gather(Args::parse_from(args)).unwrap_err().to_string();
         assert!(text.contains("sessions is 0"), "{text}");
+    }
+
+    /// What a file with that text, and those options beside it, come to.
+    fn gather(text: &str, options: &[&str]) -> Settings {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("zeo.toml");
+        std::fs::write(&file, text).unwrap();
+        let args = ["zeo-server", "--config", file.to_str().unwrap()];
+        Settings::gather(Args::parse_from(args.iter().chain(options))).unwrap()
     }
 }

@@ -9,6 +9,7 @@ use zeo_server::Limits;
 
 use crate::args::Args;
 use crate::logging::LogFormat;
+use crate::storages::{StorageKeys, Tables};
 use crate::trouble::{Kind, Trouble};
 use crate::units::{Mode, Size, Time};
 
@@ -20,6 +21,7 @@ pub(crate) struct Keys {
     pub(crate) listen: Vec<String>,
     pub(crate) socket_mode: Mode,
     pub(crate) storage: Vec<String>,
+    pub(crate) read_only: bool,
     pub(crate) log_file: PathBuf,
     pub(crate) log_format: LogFormat,
     pub(crate) log_level: String,
@@ -33,6 +35,9 @@ pub(crate) struct Keys {
     pub(crate) max_open_transactions: usize,
     pub(crate) max_transaction_size: Size,
     pub(crate) max_transaction_objects: usize,
+    pub(crate) transaction_timeout: Time,
+    pub(crate) lock_timeout: Time,
+    pub(crate) max_waiting_votes: usize,
     pub(crate) spill_size: Size,
     pub(crate) max_buffered_size: Size,
     pub(crate) max_session_memory: Size,
@@ -40,6 +45,8 @@ pub(crate) struct Keys {
     pub(crate) remembered_oids: usize,
     pub(crate) catch_up_oids: usize,
     pub(crate) stop_timeout: Time,
+    /// Last, because what follows a table in a file belongs to it.
+    pub(crate) storages: Tables,
 }
 
 impl Default for Keys {
@@ -50,6 +57,7 @@ impl Default for Keys {
             listen: vec!["127.0.0.1:8100".to_owned()],
             socket_mode: Mode(0o600),
             storage: vec!["main".to_owned()],
+            read_only: false,
             log_file: "-".into(),
             log_format: LogFormat::default(),
             log_level: "info".to_owned(),
@@ -63,6 +71,9 @@ impl Default for Keys {
             max_open_transactions: limits.open_transactions,
             max_transaction_size: Size(limits.transaction_bytes),
             max_transaction_objects: limits.transaction_objects,
+            transaction_timeout: Time(limits.lock_hold),
+            lock_timeout: Time(limits.lock_wait),
+            max_waiting_votes: limits.waiting_votes,
             spill_size: Size(limits.spill_bytes),
             max_buffered_size: Size(limits.buffered_bytes),
             max_session_memory: Size(limits.session_bytes as u64),
@@ -70,20 +81,24 @@ impl Default for Keys {
             remembered_oids: limits.remembered_oids,
             catch_up_oids: limits.catch_up_oids,
             stop_timeout: Time(limits.stop),
+            storages: Tables::new(),
         }
     }
 }
 
 impl Keys {
     /// What was said on the command line wins.
-    pub(crate) fn overridden(self, args: Args) -> Self {
+    pub(crate) fn overridden(mut self, args: Args) -> Self {
         let list =
             |said: Vec<String>, else_: Vec<String>| if said.is_empty() { else_ } else { said };
+        let storage = list(args.storage, self.storage);
+        self.storages.retain(|name, _| storage.contains(name));
         Self {
             data: args.data.unwrap_or(self.data),
             listen: list(args.listen, self.listen),
             socket_mode: args.socket_mode.unwrap_or(self.socket_mode),
-            storage: list(args.storage, self.storage),
+            storage,
+            read_only: args.read_only || self.read_only,
             log_file: args.log_file.unwrap_or(self.log_file),
             log_format: args.log_format.unwrap_or(self.log_format),
             log_level: args.log_level.unwrap_or(self.log_level),
@@ -104,6 +119,9 @@ impl Keys {
             open_transactions: self.max_open_transactions,
             transaction_bytes: self.max_transaction_size.0,
             transaction_objects: self.max_transaction_objects,
+            lock_hold: self.transaction_timeout.0,
+            lock_wait: self.lock_timeout.0,
+            waiting_votes: self.max_waiting_votes,
             spill_bytes: self.spill_size.0,
             buffered_bytes: self.max_buffered_size.0,
             session_bytes: in_memory(self.max_session_memory),
@@ -134,8 +152,13 @@ impl Keys {
             let line = error.span().map_or(1, |span| line_of(text, span.start));
             (line, error.message().to_owned())
         };
-        check_names(text, &DeTable::parse(text).map_err(malformed)?.into_inner())?;
-        toml::from_str(text).map_err(malformed)
+        let table = DeTable::parse(text).map_err(malformed)?.into_inner();
+        let misnamed = |(place, what): Misnamed| (line_of(text, place), what);
+        check_keys(&table, &Self::default()).map_err(misnamed)?;
+        check_tables(&table).map_err(misnamed)?;
+        let keys: Self = toml::from_str(text).map_err(malformed)?;
+        check_storages(&table, &keys.storage).map_err(misnamed)?;
+        Ok(keys)
     }
 
     /// The same as a file.
@@ -144,25 +167,59 @@ impl Keys {
     }
 }
 
-/// The parser would list all keys there are; this says which one was meant.
-fn check_names(text: &str, table: &DeTable<'_>) -> Result<(), (usize, String)> {
-    let known = toml::Table::try_from(Keys::default()).expect("defaults have a text form");
-    for key in table.keys() {
+/// A name that is not known: where in the text, and what is to be said of it.
+type Misnamed = (usize, String);
+
+/// Whether a table has only the keys that its defaults have. The parser would list all there are;
+/// this says which one was meant.
+fn check_keys(table: &DeTable<'_>, defaults: &impl Serialize) -> Result<(), Misnamed> {
+    let known = toml::Table::try_from(defaults).expect("defaults have a text form");
+    let is_known = |name: &str| known.contains_key(name);
+    check_names(table, "key", is_known, known.keys())
+}
+
+/// The same of the tables of storages.
+fn check_tables(table: &DeTable<'_>) -> Result<(), Misnamed> {
+    let Some(storages) = table.get(TABLES) else { return Ok(()) };
+    let Some(tables) = storages.get_ref().as_table() else {
+        let what = "`storages` has a table for each storage, such as [storages.main]; \
+                    which ones are served says `storage`";
+        return Err((storages.span().start, what.to_owned()));
+    };
+    let mut tables = tables.values().filter_map(|value| value.get_ref().as_table());
+    tables.try_for_each(|table| check_keys(table, &StorageKeys::default()))
+}
+
+/// Whether each of them is of a storage that is served.
+fn check_storages(table: &DeTable<'_>, served: &[String]) -> Result<(), Misnamed> {
+    let tables = table.get(TABLES).and_then(|value| value.get_ref().as_table());
+    let is_served = |name: &str| served.iter().any(|other| other == name);
+    tables.map_or(Ok(()), |tables| check_names(tables, "storage", is_served, served.iter()))
+}
+
+fn check_names<'a>(
+    table: &DeTable<'_>,
+    what: &str,
+    is_known: impl Fn(&str) -> bool,
+    known: impl Iterator<Item = &'a String>,
+) -> Result<(), Misnamed> {
+    let unknown = table.keys().find(|key| !is_known(key.get_ref()));
+    unknown.map_or(Ok(()), |key| {
         let name: &str = key.get_ref();
-        if !known.contains_key(name) {
-            let line = line_of(text, key.span().start);
-            return Err((line, format!("unknown key `{name}`{}", hint(name, known.keys()))));
-        }
-    }
-    Ok(())
+        let hint = hint(name, what, known);
+        Err((key.span().start, format!("unknown {what} `{name}`{hint}")))
+    })
 }
 
 /// The known name that is most like this one.
-fn hint<'a>(name: &str, known: impl Iterator<Item = &'a String>) -> String {
+fn hint<'a>(name: &str, what: &str, known: impl Iterator<Item = &'a String>) -> String {
     let alike = |known: &String| strsim::jaro_winkler(name, known);
     let nearest = known.max_by(|a, b| alike(a).total_cmp(&alike(b)));
-    nearest.map_or_else(String::new, |nearest| format!("; the nearest known key is `{nearest}`"))
+    nearest.map_or_else(String::new, |nearest| format!("; the nearest known {what} is `{nearest}`"))
 }
+
+/// The key of the storages' own tables.
+const TABLES: &str = "storages";
 
 fn line_of(text: &str, offset: usize) -> usize {
     text.bytes().take(offset).filter(|&byte| byte == b'\n').count() + 1
@@ -187,8 +244,23 @@ mod tests {
     }
 
     #[test]
+    fn a_wrong_table_of_a_storage_is_refused_with_its_line_and_what_was_meant() {
+        let refused = |text| Keys::parse(text).unwrap_err();
+        let (line, what) = refused("[storages.main]\nread-onyl = true\n");
+        assert!(line == 2 && what.contains("nearest known key is `read-only`"), "{what}");
+        let (line, what) = refused("storage = ['main']\n\n[storages.mian]\nquota = '1GiB'\n");
+        assert!(line == 3 && what.contains("unknown storage `mian`"), "{what}");
+        assert!(what.contains("nearest known storage is `main`"), "{what}");
+        let (line, what) = refused("[storages.main]\nquota = '10'\n");
+        assert!(line == 2 && what.contains("10GiB"), "{what}");
+        let (line, what) = refused("\nstorages = ['main']\n");
+        assert!(line == 2 && what.contains("`storage`"), "{what}");
+    }
+
+    #[test]
     fn every_key_survives_its_text_form() {
-        let keys = Keys::default();
+        let tables = Tables::from([("main".to_owned(), StorageKeys::default())]);
+        let keys = Keys { storages: tables, ..Keys::default() };
         assert_eq!(Keys::parse(&keys.to_toml()).unwrap(), keys);
     }
 
@@ -200,6 +272,8 @@ mod tests {
         let is_key = |line: &&str| line.starts_with('#') && !line.starts_with("# ");
         let keys: Vec<&str> = example.lines().filter(is_key).map(|line| &line[1..]).collect();
         let said: toml::Table = toml::from_str(&keys.join("\n")).unwrap();
-        assert_eq!(said, toml::Table::try_from(Keys::default()).unwrap());
+        let tables = Tables::from([("main".to_owned(), StorageKeys::default())]);
+        let defaults = Keys { storages: tables, ..Keys::default() };
+        assert_eq!(said, toml::Table::try_from(defaults).unwrap());
     }
 }

@@ -8,6 +8,7 @@ mod logging;
 mod run;
 mod service;
 mod signals;
+mod storages;
 mod trouble;
 mod units;
 
@@ -18,6 +19,7 @@ use clap::Parser;
 
 use args::Args;
 use config::Settings;
+use health::Question;
 use trouble::{Kind, Trouble};
 
 fn main() -> ExitCode {
@@ -32,20 +34,26 @@ fn main() -> ExitCode {
 }
 
 fn carry_out(mut args: Args) -> Result<(), Trouble> {
-    let (check, ruok) = (args.check_config, args.ruok.take());
+    let (check, ruok, status) = (args.check_config, args.ruok.take(), args.status.take());
     let settings = Settings::gather(args)?;
-    match ruok {
-        Some(address) => print(&ruok_of(&address, &settings)?),
-        None if check => print(&settings.text),
-        None => run::run(settings),
+    if let Some(address) = ruok {
+        return ask(&address, &settings, Question::Ruok);
     }
+    if let Some(address) = status {
+        let storage = settings.storages.first().map(|storage| storage.name.clone());
+        return ask(&address, &settings, Question::Status(storage.unwrap_or_default()));
+    }
+    if check { print(&settings.text) } else { run::run(settings) }
 }
 
-fn ruok_of(address: &str, settings: &Settings) -> Result<String, Trouble> {
-    match (address, settings.listen.first()) {
-        ("", Some(first)) => health::ask(first),
-        _ => health::ask(&config::parse_address(address)?),
-    }
+/// Asks the server at an address, or at the first one that the settings have, and prints what it
+/// says: names that clients have chosen are in it.
+fn ask(address: &str, settings: &Settings, question: Question) -> Result<(), Trouble> {
+    let answer = match (address, settings.listen.first()) {
+        ("", Some(first)) => health::ask(first, question),
+        _ => health::ask(&config::parse_address(address)?, question),
+    }?;
+    print(&logging::printable(&answer))
 }
 
 fn print(text: &str) -> Result<(), Trouble> {

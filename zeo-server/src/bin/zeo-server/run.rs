@@ -9,12 +9,13 @@ use std::time::Duration;
 
 use zeo_reactor::Address;
 use zeo_server::storage::{self, OpenOptions, Storage};
-use zeo_server::{RunningServer, Server};
+use zeo_server::{RunningServer, Server, ServerBuilder, StorageOptions};
 
 use crate::config::Settings;
 use crate::logging::{self, Log, LogTarget};
 use crate::service::{PROGRESS, Progress, ServiceManager};
 use crate::signals::Control;
+use crate::storages::StorageSettings;
 use crate::trouble::{Kind, Trouble};
 
 /// Serves until a signal says otherwise.
@@ -53,18 +54,12 @@ fn serve(settings: Settings, service: &ServiceManager, control: &Control) -> Res
 
 fn start(settings: Settings) -> Result<RunningServer, Trouble> {
     create_data_directory(&settings.data)?;
-    let mut builder = Server::builder().limits(settings.limits);
-    for name in settings.storages {
-        let new_uuid = *uuid::Uuid::new_v4().as_bytes();
-        let options = OpenOptions {
-            new_uuid,
-            index_cache_bytes: settings.index_cache_bytes,
-            settings: settings.sizes,
-        };
-        let directory = settings.data.join(&name);
-        let storage =
-            if settings.salvage { salvage(&directory) } else { open(&directory, options) }?;
-        builder = builder.storage(name, storage);
+    let mut builder = Server::builder().limits(settings.limits.clone());
+    for storage in &settings.storages {
+        builder = serve_storage(builder, storage, &settings)?;
+    }
+    if settings.read_only {
+        builder = builder.read_only();
     }
     for address in settings.listen {
         builder = builder.listen(address);
@@ -72,6 +67,27 @@ fn start(settings: Settings) -> Result<RunningServer, Trouble> {
     let server = builder.start()?;
     allow_connecting(server.addresses(), settings.socket_mode)?;
     Ok(server)
+}
+
+/// Opens a storage, and adds it to what will be served.
+fn serve_storage(
+    builder: ServerBuilder,
+    storage: &StorageSettings,
+    settings: &Settings,
+) -> Result<ServerBuilder, Trouble> {
+    let directory = settings.data.join(&storage.name);
+    let sizes = storage::Settings { quota_bytes: storage.quota_bytes, ..settings.sizes };
+    let options = OpenOptions {
+        new_uuid: *uuid::Uuid::new_v4().as_bytes(),
+        index_cache_bytes: settings.index_cache_bytes,
+        settings: sizes,
+    };
+    let opened = if settings.salvage { salvage(&directory) } else { open(&directory, options) }?;
+    let mut options = StorageOptions::default();
+    if storage.read_only {
+        options = options.read_only();
+    }
+    Ok(builder.storage_with(&*storage.name, opened, options))
 }
 
 /// Makes the data directory, for this user alone. One that is there stays as it is: who may read

@@ -16,6 +16,10 @@ pub(crate) struct Size(pub(crate) u64);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Time(pub(crate) Duration);
 
+/// A number of bytes, or `none`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Quota(pub(crate) Option<u64>);
+
 /// The permission bits of a file, in octal, such as `0600`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Mode(pub(crate) u32);
@@ -40,6 +44,10 @@ impl Unit for Time {
 
 impl Unit for Mode {
     const EXPECTED: &'static str = "a file's mode in octal, such as \"0600\"";
+}
+
+impl Unit for Quota {
+    const EXPECTED: &'static str = "\"none\", or a size with its unit, such as \"10GiB\"";
 }
 
 impl FromStr for Size {
@@ -68,6 +76,18 @@ impl FromStr for Mode {
     }
 }
 
+impl FromStr for Quota {
+    type Err = Malformed;
+
+    fn from_str(text: &str) -> Result<Self, Malformed> {
+        if text == NONE {
+            return Ok(Self(None));
+        }
+        let size: Size = text.parse().map_err(|_| Malformed(Self::EXPECTED))?;
+        Ok(Self(Some(size.0)))
+    }
+}
+
 impl fmt::Display for Size {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write_scaled(f, self.0, &SIZES)
@@ -83,6 +103,15 @@ impl fmt::Display for Time {
 impl fmt::Display for Mode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:04o}", self.0)
+    }
+}
+
+impl fmt::Display for Quota {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            None => f.write_str(NONE),
+            Some(bytes) => Size(bytes).fmt(f),
+        }
     }
 }
 
@@ -132,7 +161,10 @@ macro_rules! as_text {
     )*};
 }
 
-as_text!(Size, Time, Mode);
+as_text!(Size, Time, Mode, Quota);
+
+/// How a quota that there is not is written.
+const NONE: &str = "none";
 
 /// In bytes, ascending.
 const SIZES: [(&str, u64); 4] = [("B", 1), ("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30)];
@@ -151,6 +183,9 @@ mod tests {
         }
         for text in ["1ms", "4s", "90s", "2min"] {
             assert_eq!(text.parse::<Time>().unwrap().to_string(), text);
+        }
+        for text in ["none", "10GiB"] {
+            assert_eq!(text.parse::<Quota>().unwrap().to_string(), text);
         }
         assert_eq!("0660".parse::<Mode>().unwrap().to_string(), "0660");
     }

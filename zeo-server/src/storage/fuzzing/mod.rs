@@ -106,6 +106,7 @@ const TINY: Settings = Settings {
     checkpoint_entries: 16,
     index_step: 5,
     fences: 4,
+    quota_bytes: None,
 };
 const IDENTITY: Identity = Identity { uuid: [5; 16], epoch: 1 };
 const LIMIT: usize = 10_000;

@@ -66,7 +66,7 @@ use zeo_proto::Tid;
 /// The newest format that this version reads, and the one that it writes.
 pub(in crate::storage) const FORMAT_VERSION: u32 = 1;
 /// Bytes of a segment header.
-pub(super) const SEGMENT_HEADER: u32 = 64;
+pub(in crate::storage) const SEGMENT_HEADER: u32 = 64;
 /// Bytes of a group header.
 pub(super) const GROUP_HEADER: u32 = 48;
 /// Groups start at multiples of this.

@@ -166,6 +166,8 @@ pub(super) const ANOTHER: &str = "another record is there";
 pub(super) const ITEM_HEAD: u32 = 36;
 /// Bytes of a record before the oids that it refers to.
 pub(in crate::storage) const RECORD_HEAD: usize = 40;
+/// Bytes of a transaction's own item before its texts.
+pub(in crate::storage) const TRANSACTION_HEAD: usize = 56;
 
 #[cfg(test)]
 mod tests {

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use zeo_proto::{Conflict, MAX_META, MAX_OBJECT, MAX_PAGE, Oid, Outcome, OutcomeQuery, Tid, TxnId};
 
+use super::quota::{self, Quota};
 use super::{Answers, Committer, JournalStorage, Oids};
 use crate::storage::check::{self, Writes};
 use crate::storage::disk::Disk;
@@ -25,6 +26,7 @@ pub(super) struct Draft<'a, D: Disk, I: Index> {
     fences: &'a mut Fences,
     unix_micros: u64,
     poison: Option<String>,
+    quota: Quota,
     /// What the group writes, for the checks of what comes after in it.
     written: BTreeMap<Oid, Replaced>,
     committed: BTreeMap<TxnId, Tid>,
@@ -64,6 +66,7 @@ impl<'a, D: Disk, I: Index> Draft<'a, D, I> {
             fences: &mut committer.fences,
             unix_micros,
             poison: storage.journal.poison(),
+            quota: Quota::new(storage.settings.quota_bytes, storage.journal.used()),
             written: BTreeMap::new(),
             committed: BTreeMap::new(),
             drafted: Drafted {
@@ -117,13 +120,19 @@ impl<'a, D: Disk, I: Index> Draft<'a, D, I> {
         };
         let writes = check::writes(commit, current)?.map_err(Refused::Conflict)?;
         let tid = check::tid_of(commit, self.drafted.last_tid, self.unix_micros)?;
+        self.check_quota(bytes_of(commit, &writes), writes.len())?;
         self.write(commit, tid, writes, &deleted);
         Ok(tid)
     }
 
     fn check(&self, check: &Check) -> Result<Vec<Conflict>, Refused> {
         self.check_writable()?;
-        Ok(check::conflicts(check, |oid| Ok::<_, IndexError>(self.current(oid)?.serial))?)
+        let current = |oid| Ok::<_, IndexError>(self.current(oid)?.serial);
+        let conflicts = check::conflicts(check, current)?;
+        if conflicts.is_empty() {
+            self.check_quota(check.bytes, check.writes.len())?;
+        }
+        Ok(conflicts)
     }
 
     fn write(&mut self, commit: &Commit, tid: Tid, writes: Writes<'_>, deleted: &BTreeSet<Oid>) {
@@ -152,6 +161,7 @@ impl<'a, D: Disk, I: Index> Draft<'a, D, I> {
         let first = oids.next;
         oids.next = check::oids_after(first, count)?;
         if oids.next > oids.reserved {
+            self.quota.check(self.len(), quota::RESERVATION)?;
             oids.reserved = Oid::new(oids.next.number().saturating_add(RESERVED_AHEAD));
             self.drafted.group.reserved(oids.reserved);
         }
@@ -173,6 +183,10 @@ impl<'a, D: Disk, I: Index> Draft<'a, D, I> {
 
     fn check_writable(&self) -> Result<(), Refused> {
         self.poison.clone().map_or(Ok(()), |poison| Err(Refused::Failed(poison)))
+    }
+
+    fn check_quota(&self, bytes: u64, records: usize) -> Result<(), Refused> {
+        self.quota.check(self.len(), quota::transaction_len(bytes, records))
     }
 
     /// When a transaction that began at `snapshot` was committed, if it was: after its snapshot, so
@@ -272,6 +286,12 @@ fn check_size(commit: &Commit) -> Result<(), Refused> {
         return Ok(());
     }
     Err(Refused::Failed("the transaction or one of its objects is too large".to_owned()))
+}
+
+/// Bytes of data, references and texts that a commit writes.
+fn bytes_of(commit: &Commit, writes: &Writes<'_>) -> u64 {
+    let data = writes.iter().map(|(record, _)| record.body.size());
+    data.fold(commit.meta.size() as u64, u64::saturating_add)
 }
 
 impl From<IndexError> for Refused {

@@ -12,6 +12,7 @@ mod history;
 mod indexing;
 mod opening;
 mod overlay;
+mod quota;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -25,6 +26,7 @@ use super::journal::{Appended, Journal, Position, Replaced};
 use super::{
     Applied, Changes, Chores, Cursor, Found, HistoryEntry, HistoryLimit, HistoryRecord,
     ObjectsPage, Operation, Refused, Size, SpillFile, Storage, StorageError, TransactionsPage,
+    Usage,
 };
 use draft::{Draft, Drafted};
 use indexing::Indexer;
@@ -48,6 +50,9 @@ pub struct Settings {
     pub index_step: usize,
     /// Fences that are remembered one by one.
     pub fences: usize,
+    /// Bytes that the journal may have in use; what would take it beyond them is refused. Space
+    /// that is prepared for coming commits does not count, nor does the index. `None`: no quota.
+    pub quota_bytes: Option<u64>,
 }
 
 impl Default for Settings {
@@ -59,6 +64,7 @@ impl Default for Settings {
             checkpoint_entries: 64 << 10,
             index_step: 1 << 10,
             fences: super::fences::MAX_FENCES,
+            quota_bytes: None,
         }
     }
 }
@@ -73,6 +79,7 @@ impl Settings {
             checkpoint_entries: 256,
             index_step: 64,
             fences: 64,
+            quota_bytes: None,
         }
     }
 }
@@ -283,6 +290,14 @@ impl<D: Disk, I: Index> Storage for JournalStorage<D, I> {
     fn size(&self) -> Size {
         let bytes = self.journal.used().saturating_add(self.index.bytes());
         Size { objects: self.objects.load(Ordering::Acquire), bytes }
+    }
+
+    fn usage(&self) -> Usage {
+        Usage {
+            journal_bytes: self.journal.used(),
+            index_bytes: self.index.bytes(),
+            quota_bytes: self.settings.quota_bytes,
+        }
     }
 
     fn chores(&self) -> Chores {

@@ -244,7 +244,8 @@ impl Net {
         if !self.pools.is_open(pool) {
             return Some(delivery);
         }
-        self.add_stage_event(Event::Delivery(pool, delivery));
+        let delay = self.add_stage_event(Event::Delivery(pool, delivery));
+        self.pools.worked(pool, delay);
         None
     }
 
@@ -258,9 +259,11 @@ impl Net {
         Happening::Delivery(delivery)
     }
 
-    fn add_stage_event(&mut self, event: Event) {
+    /// Makes something happen in a stage, after a time that the seed chooses and this returns.
+    fn add_stage_event(&mut self, event: Event) -> Duration {
         let delay = self.duration(self.stage_delay);
         self.events.add(self.now + delay, event);
+        delay
     }
 
     fn host(&mut self, name: &str) -> HostId {

@@ -16,15 +16,26 @@ pub(super) fn one_line(formatted: &[u8]) -> Box<[u8]> {
             line.push_str("...");
             break;
         }
-        if is_unsafe(c) {
-            // In JSON as well as for people.
-            write!(line, "\\u{:04x}", u32::from(c)).expect("a String takes everything");
-        } else {
-            line.push(c);
-        }
+        push(&mut line, c);
     }
     line.push('\n');
     line.into_bytes().into_boxed_slice()
+}
+
+/// Makes a text, which may be JSON, one that only shows.
+pub(crate) fn printable(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    text.chars().for_each(|c| push(&mut shown, c));
+    shown
+}
+
+fn push(line: &mut String, c: char) {
+    if is_unsafe(c) {
+        // In JSON as well as for people.
+        write!(line, "\\u{:04x}", u32::from(c)).expect("a String takes everything");
+    } else {
+        line.push(c);
+    }
 }
 
 /// Controls, and what turns the direction of writing or breaks lines.

@@ -10,6 +10,7 @@ use tracing_subscriber::{EnvFilter, Layer, layer::SubscriberExt, util::Subscribe
 
 use crate::service::Progress;
 
+pub(crate) use line::printable;
 pub(crate) use sink::LogTarget;
 pub(crate) use writer::Log;
 
