@@ -84,7 +84,7 @@ fn is_fenced(bytes: &[u8]) -> bool {
     })
 }
 
-fn frames(bytes: &[u8]) -> Vec<bytes::Bytes> {
+pub(crate) fn frames(bytes: &[u8]) -> Vec<bytes::Bytes> {
     let mut reader = FrameReader::new();
     reader.receive(bytes);
     std::iter::from_fn(|| reader.next_frame(MAX_FRAME).unwrap()).collect()

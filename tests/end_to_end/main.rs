@@ -18,5 +18,6 @@ mod large;
 mod logging;
 mod lost_answers;
 mod operating;
+mod partly;
 mod proxy;
 mod two_processes;

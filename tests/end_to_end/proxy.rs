@@ -28,13 +28,15 @@ struct State {
     answers: Vec<Vec<u8>>,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 enum Mode {
     Forward,
     /// The client gets no answers any more; its connection is cut at the next.
     LoseAnswer,
     /// The server gets no questions any more.
     HoldQuestions,
+    /// Nor from the first on of which this holds.
+    HoldFrom(fn(&[u8]) -> bool),
 }
 
 impl Proxy {
@@ -65,6 +67,16 @@ impl Proxy {
     /// From now on, what the client sends is held back.
     pub(crate) fn hold_questions(&self) {
         self.state.lock().mode = Mode::HoldQuestions;
+    }
+
+    /// What the client sends is held back from the first bytes on of which this holds.
+    pub(crate) fn hold_from(&self, is_it: fn(&[u8]) -> bool) {
+        self.state.lock().mode = Mode::HoldFrom(is_it);
+    }
+
+    /// Waits until something is held back.
+    pub(crate) fn wait_until_held(&self) {
+        drop(self.state.wait(|state| !state.held.is_empty()));
     }
 
     /// Waits until what is held back satisfies `is_enough`, then cuts the client's connection, but
@@ -122,7 +134,10 @@ impl Watched {
     fn questions(&self, mut client: TcpStream, mut server: TcpStream) {
         while let Some(bytes) = read(&mut client) {
             let mut state = self.lock();
-            if state.mode == Mode::HoldQuestions {
+            if matches!(state.mode, Mode::HoldFrom(is_it) if is_it(&bytes)) {
+                state.mode = Mode::HoldQuestions;
+            }
+            if matches!(state.mode, Mode::HoldQuestions) {
                 state.held.extend(bytes);
                 self.changed.notify_all();
             } else {
@@ -137,7 +152,7 @@ impl Watched {
             let mut state = self.lock();
             state.answers[connection].extend(&bytes);
             self.changed.notify_all();
-            if state.mode == Mode::LoseAnswer {
+            if matches!(state.mode, Mode::LoseAnswer) {
                 state.mode = Mode::Forward;
                 client.shutdown(Shutdown::Both).unwrap();
             }

@@ -132,6 +132,7 @@ impl Server {
         self.gather(cx, conn, number, |transaction| transaction.restore(tid));
     }
 
+    /// Ends a transaction; its vote, if it is under way, is answered that there is none any more.
     pub(crate) fn tpc_abort(&mut self, cx: &mut Context<Self>, conn: ConnId, number: TxnNumber) {
         let Some(session) = self.sessions.get_mut(&conn) else { return };
         let (id, vote) = (session.database, session.votes.get(&number).copied());
@@ -142,10 +143,16 @@ impl Server {
             let spilling = database.spills.take_vote(conn, number);
             spilling.or_else(|| database.undos.take_vote(conn, number))
         };
-        let mut transaction = open.or_else(|| pending(database).map(|ballot| ballot.transaction));
+        let ballot = if open.is_none() { pending(database) } else { None };
+        let waits = ballot.as_ref().map(|ballot| ballot.caller);
+        let waits = waits.or_else(|| database.votes.caller(vote?));
+        let mut transaction = open.or_else(|| ballot.map(|ballot| ballot.transaction));
         database.counters.aborts += u64::from(transaction.is_some() || vote.is_some());
         self.buffered_bytes -= transaction.as_ref().map_or(0, OpenTransaction::memory);
         let kept = transaction.as_mut().and_then(OpenTransaction::take_lock);
+        if let Some(caller) = waits {
+            self.fail(cx, caller, Failure::NoSuchTransaction);
+        }
         for lock in vote.into_iter().chain(kept) {
             self.release(cx, id, lock);
         }

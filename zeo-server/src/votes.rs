@@ -155,6 +155,14 @@ impl Votes {
         self.locks.len()
     }
 
+    /// Who waits for the answer of a vote, if somebody does.
+    pub(crate) fn caller(&self, lock: LockId) -> Option<Caller> {
+        match &self.table.get(&lock)?.state {
+            State::Waiting(ballot) | State::Checking(ballot) => Some(ballot.caller),
+            State::Resolving | State::Voted(_) | State::Finishing => None,
+        }
+    }
+
     /// The locks of all votes that have not come to their finish.
     fn unfinished(&self) -> Vec<LockId> {
         let unfinished = |vote: &Vote| !matches!(vote.state, State::Finishing);
@@ -479,15 +487,12 @@ impl Server {
     /// server is stopping.
     pub(crate) fn abort_votes(&mut self, cx: &mut Context<Self>, id: DatabaseId) {
         for lock in self.databases.at(id).votes.unfinished() {
-            let is_answered = self.databases.at(id).votes.table.get(&lock).is_none_or(|vote| {
-                matches!(vote.state, State::Voted(_) | State::Resolving | State::Finishing)
-            });
+            let waits = self.databases.at(id).votes.caller(lock);
             if let Some(ballot) = self.take_ballot(id, lock) {
-                let caller = ballot.caller;
                 self.forget_ballot(&ballot);
-                if !is_answered {
-                    self.fail(cx, caller, Failure::Stopping);
-                }
+            }
+            if let Some(caller) = waits {
+                self.fail(cx, caller, Failure::Stopping);
             }
             self.release(cx, id, lock);
         }

@@ -204,7 +204,7 @@ impl Worker {
         let Draft { txn, writes } = draft;
         let connections = self.db.statistics().reconnects;
         let result = if self.random.below(3) == 0 {
-            txn.vote().and_then(|voted| voted.finish())
+            txn.vote().and_then(zeo_client::Voted::finish)
         } else {
             txn.commit()
         };

@@ -49,12 +49,21 @@ macro_rules! contract {
         mod journal_and_sled {
             $(#[test] fn $name() { super::$name(&super::OnDisk::new()); })*
         }
+        mod memory_through_the_wire {
+            use crate::storage::contract::wire::{Wire, run};
+            $(#[test] fn $name() { run(stringify!($name), super::$name, &Wire::memory()); })*
+        }
+        mod simulated_journal_and_map_through_the_wire {
+            use crate::storage::contract::wire::{Wire, run};
+            $(#[test] fn $name() { run(stringify!($name), super::$name, &Wire::simulated(5)); })*
+        }
     };
 }
 
 mod history;
 mod properties;
 mod undo;
+mod wire;
 
 contract! {
     a_new_storage_is_empty

@@ -59,6 +59,22 @@ fn an_abort_lets_the_next_through() {
     finished(other.answer(waits));
 }
 
+/// The call of a vote that was aborted while it waited was never answered, and counted as one in
+/// flight for ever: after 256 of them the connection was not read any more.
+#[test]
+fn a_vote_that_is_aborted_while_it_waits_is_answered() {
+    let server = Server::in_memory().unwrap();
+    let (mut voter, mut other) = (Peer::connect(&server), Peer::connect(&server));
+    voter.vote(&Txn::new(1, 0, Tid::ZERO), &[new(1)]).unwrap();
+    for _ in 0..300 {
+        let waits = other.begin_vote(&Txn::new(1, 1, Tid::ZERO), &[new(1)]);
+        other.say(&ClientMessage::TpcAbort(1));
+        assert_eq!(other.answer(waits), Err(Failure::NoSuchTransaction));
+    }
+    other.say(&ClientMessage::TpcAbort(1));
+    assert!(matches!(other.call(Call::Ping), Ok((Reply::Pong, _))), "nothing else is answered");
+}
+
 /// A lock was handed to a waiter that was gone, and nobody could commit any more.
 #[test]
 fn r19_locks_pass_over_those_who_have_gone() {

@@ -9,6 +9,7 @@ use proptest::prelude::*;
 use proptest::sample::Index;
 use zeo_proto::{Oid, Tid};
 
+use super::wire::Wire;
 use super::{Kind, Memory, OnDisk, Simulated};
 use crate::storage::disk::Random;
 use crate::storage::testing::{Model, commit, committed};
@@ -34,6 +35,14 @@ proptest! {
     #[test]
     fn any_history_on_disk_is_that_of_the_model(steps in vec(step(), 1..60)) {
         Life::new(&OnDisk::new()).live(steps);
+    }
+
+    #[test]
+    fn any_history_through_the_wire_is_that_of_the_model(
+        steps in vec(step(), 1..30),
+        seed in any::<u64>(),
+    ) {
+        Life::new(&Wire::simulated(seed)).live(steps);
     }
 }
 
