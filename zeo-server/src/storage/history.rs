@@ -177,6 +177,7 @@ impl CursorPlace {
 impl HistoryItem {
     /// What it counts for in the bytes of a page: data, references, user, description and
     /// extension, and 64 for itself.
+    #[inline]
     pub fn size(&self) -> usize {
         match self {
             Self::Transaction(head) => head.size(),
@@ -192,6 +193,7 @@ impl TransactionHead {
 }
 
 impl HistoryRecord {
+    #[inline]
     pub(super) fn size(&self) -> usize {
         let refs = self.refs.as_ref().map_or(0, Vec::len);
         ITEM + self.data.as_ref().map_or(0, Bytes::len) + 8 * refs
@@ -218,7 +220,14 @@ impl PageBuilder {
         Self { items, size: 0, bytes, head: None }
     }
 
+    /// What all that is still taken may count for, where it is not the first item.
+    #[inline]
+    pub(super) fn room(&self) -> usize {
+        self.bytes.saturating_sub(self.size)
+    }
+
     /// Whether an item that counts for so much is taken.
+    #[inline]
     pub(super) fn has_room(&self, size: usize) -> bool {
         let first = self.items.len() <= usize::from(self.head.is_some());
         first || self.size.saturating_add(size) <= self.bytes
@@ -229,11 +238,13 @@ impl PageBuilder {
         self.push(HistoryItem::Transaction(head));
     }
 
+    #[inline]
     pub(super) fn record(&mut self, record: HistoryRecord) {
         self.head = None;
         self.push(HistoryItem::Record(record));
     }
 
+    #[inline]
     fn push(&mut self, item: HistoryItem) {
         self.size += item.size();
         self.items.push(item);

@@ -4,6 +4,7 @@
 //! [`mod@format`]; how the end is found after a crash says [`opening`].
 
 mod append;
+mod buffers;
 mod build;
 #[cfg(any(test, feature = "sim"))]
 pub(super) mod craft;

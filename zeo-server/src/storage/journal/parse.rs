@@ -1,4 +1,8 @@
 //! Reads the items of a group, and single records by their place.
+//!
+//! What is done for every item of a long reading is marked to be inlined, here, in `read`, `walk`
+//! and the pages: its parts would go from function to function through memory otherwise, which
+//! takes as long as parsing them.
 
 use bytes::Bytes;
 use zeo_proto::{Oid, Tid, TxnId, TxnMeta};
@@ -21,6 +25,7 @@ pub(in crate::storage) enum Item {
 
 /// The item whose first bytes these are, at least [`ITEM_HEAD`] where the group has as many, and
 /// its length. `offset` is its distance from the start of its group.
+#[inline]
 pub(super) fn item(head: &[u8], offset: u32) -> Option<(u32, Item)> {
     let len = Fields(head.get(4..)?).u32()?;
     let known = head.len().min(usize::try_from(len).ok()?);
@@ -28,6 +33,7 @@ pub(super) fn item(head: &[u8], offset: u32) -> Option<(u32, Item)> {
     Some((len, parsed))
 }
 
+#[inline]
 fn item_at(item: &[u8], span: Span) -> Option<Item> {
     let mut fields = Fields(item);
     fields.bytes(8)?;
@@ -60,6 +66,7 @@ pub(super) fn record_data(record: &Bytes, oid: Oid, tid: Tid) -> Result<Bytes, &
 }
 
 /// What is in the bytes of a record, which must be undamaged.
+#[inline]
 pub(super) fn record(record: &[u8]) -> Result<ParsedRecord, &'static str> {
     let RecordHead { oid, tid, previous, flags, data_offset } = whole_record_head(record)?;
     let refs = record.get(RECORD_HEAD..data_offset).unwrap_or_default().as_chunks().0;
@@ -97,12 +104,14 @@ pub(super) fn data_len(head: &[u8], len: u32, (oid, tid): (Oid, Tid)) -> Result<
 }
 
 /// What stands after an item's crc, which must be right.
+#[inline]
 pub(super) fn whole(item: &[u8]) -> Result<Fields<'_>, &'static str> {
     let mut fields = Fields(item);
     let crc = fields.u32().ok_or(CUT_OFF)?;
     if crc32c::crc32c(fields.0) == crc { Ok(fields) } else { Err("its checksum is wrong") }
 }
 
+#[inline]
 fn whole_record_head(record: &[u8]) -> Result<RecordHead, &'static str> {
     let head = record_head(whole(record)?).ok_or(NO_RECORD)?;
     if head.data_offset <= record.len() { Ok(head) } else { Err(CUT_OFF) }
@@ -117,6 +126,7 @@ struct RecordHead {
 }
 
 /// What stands after a record's crc.
+#[inline]
 fn record_head(mut fields: Fields<'_>) -> Option<RecordHead> {
     fields.u32()?;
     let [kind, flags, ..] = fields.array::<4>()?;

@@ -48,6 +48,11 @@ impl<'a, D: Disk> Reader<'a, D> {
         Self { walker, limit, group, at: 0, end: 0, passed: 0 }
     }
 
+    /// Reads so many bytes at once from now on.
+    pub(in crate::storage) fn set_step(&mut self, step: u32) {
+        self.walker.set_step(step);
+    }
+
     /// Goes to the group in which the first transaction that is not before `tid` may be: the last
     /// that begins before it, and before any damage.
     pub(in crate::storage) fn seek(&mut self, tid: Tid) -> Result<(), StorageError> {
@@ -78,6 +83,7 @@ impl<'a, D: Disk> Reader<'a, D> {
     }
 
     /// What comes next; `None` at the end.
+    #[inline]
     pub(in crate::storage) fn peek(&mut self) -> Result<Option<Ahead>, StorageError> {
         while self.at == self.end {
             let Some(header) = self.next_header()? else { return Ok(None) };
@@ -104,6 +110,7 @@ impl<'a, D: Disk> Reader<'a, D> {
     }
 
     /// Takes a record, which must be one of the transaction `tid`.
+    #[inline]
     pub(in crate::storage) fn record(
         &mut self,
         ahead: &Ahead,
@@ -143,6 +150,7 @@ impl<'a, D: Disk> Reader<'a, D> {
         damaged(self.place(), what)
     }
 
+    #[inline]
     fn bytes(&mut self, ahead: &Ahead) -> Result<&[u8], StorageError> {
         let at = self.place();
         if ahead.len as usize > MAX_RECORD {

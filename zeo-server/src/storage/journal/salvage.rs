@@ -103,7 +103,8 @@ pub(in crate::storage) struct Salvaged {
 
 impl<'a, D: Disk> Salvager<'a, D> {
     pub(super) fn new(segments: &'a Segments<D>, uuid: [u8; 16]) -> Self {
-        let (window, salvaged) = (Window::closed(), Salvaged::default());
+        let window = Window::new(segments.buffers.clone());
+        let salvaged = Salvaged::default();
         Self { segments, uuid, window, unproven: Vec::new(), salvaged }
     }
 

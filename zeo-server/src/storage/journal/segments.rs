@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, PoisonError, RwLock};
 
+use super::buffers::Buffers;
 use super::format::Position;
 use crate::storage::disk::{Disk, DiskFile};
 use crate::storage::{OpenError, StorageError};
@@ -12,6 +13,8 @@ use crate::storage::{OpenError, StorageError};
 #[derive(Debug)]
 pub(super) struct Segments<D: Disk> {
     pub(super) disk: D,
+    /// What they are read into.
+    pub(super) buffers: Buffers,
     open: RwLock<BTreeMap<u32, Arc<D::File>>>,
 }
 
@@ -24,7 +27,7 @@ impl<D: Disk> Segments<D> {
                 open.insert(number, Arc::new(disk.open(&name)?));
             }
         }
-        Ok(Self { disk, open: RwLock::new(open) })
+        Ok(Self { disk, buffers: Buffers::new(), open: RwLock::new(open) })
     }
 
     /// The file of a segment, if there is one.

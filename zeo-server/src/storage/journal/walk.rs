@@ -9,6 +9,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use zeo_proto::Tid;
 
+use super::buffers::{BUFFER, Buffers};
 use super::format::{
     GROUP_HEADER, GroupHeader, Position, SEGMENT_HEADER, SegmentHeader, SegmentStart,
 };
@@ -16,8 +17,9 @@ use super::parse::{ITEM_HEAD, Item, item};
 use super::segments::Segments;
 use crate::storage::disk::{Disk, DiskFile};
 
-/// How much is read at once unless told otherwise: 1 MiB.
-const WINDOW: u32 = 1 << 20;
+/// How much is read at once unless told otherwise: 256 KiB.
+const WINDOW: u32 = 256 << 10;
+const _: () = assert!(WINDOW as usize == BUFFER, "what is read fits a buffer that is kept");
 
 /// A place in the journal that moves from group to group.
 #[derive(Debug)]
@@ -58,7 +60,7 @@ pub(in crate::storage) enum ItemError {
 impl<'a, D: Disk> Walker<'a, D> {
     /// Starts where a group starts or the journal ends.
     pub(super) fn new(segments: &'a Segments<D>, uuid: [u8; 16], at: Position) -> Self {
-        Self { segments, uuid, at, window: Window::closed() }
+        Self { segments, uuid, at, window: Window::new(segments.buffers.clone()) }
     }
 
     /// The next group; `None` where there is none that is whole.
@@ -94,6 +96,7 @@ impl<'a, D: Disk> Walker<'a, D> {
 
     /// The item at the start of `rest`, which is the rest of the items of the group there, and its
     /// length.
+    #[inline]
     pub(super) fn item(
         &mut self,
         group: Position,
@@ -104,12 +107,14 @@ impl<'a, D: Disk> Walker<'a, D> {
     }
 
     /// Bytes from there on; `None` where the file ends before.
+    #[inline]
     pub(super) fn bytes(&mut self, at: Position, len: u32) -> io::Result<Option<&[u8]>> {
         self.window.enter(self.segments, at.segment);
         self.window.bytes(at.offset, len)
     }
 
     /// The same for keeps: what is read next goes elsewhere.
+    #[inline]
     pub(super) fn slice(&mut self, at: Position, len: u32) -> io::Result<Option<Bytes>> {
         self.window.enter(self.segments, at.segment);
         self.window.slice(at.offset, len)
@@ -220,16 +225,19 @@ pub(in crate::storage) struct Window<F> {
     file: Option<Arc<F>>,
     start: u64,
     bytes: Bytes,
+    buffers: Buffers,
     /// How much is read at once.
     step: u32,
 }
 
 impl<F: DiskFile> Window<F> {
-    pub(super) fn closed() -> Self {
-        Self { segment: 0, file: None, start: 0, bytes: Bytes::new(), step: WINDOW }
+    /// Where nothing is read yet.
+    pub(super) fn new(buffers: Buffers) -> Self {
+        Self { segment: 0, file: None, start: 0, bytes: Bytes::new(), buffers, step: WINDOW }
     }
 
     /// The item at the start of `rest`, which is the rest of a group's items, and its length.
+    #[inline]
     fn item(&mut self, group: u32, rest: Range<u32>) -> Result<(Item, u32), ItemError> {
         let Range { start, end } = rest;
         let head = self.bytes(start, ITEM_HEAD.min(end - start));
@@ -247,7 +255,7 @@ impl<F: DiskFile> Window<F> {
         if self.file.is_none() || self.segment != segment {
             self.file = segments.file(segment);
             self.segment = segment;
-            self.bytes.clear();
+            self.bytes = Bytes::new();
         }
         self.file.is_some()
     }
@@ -265,6 +273,7 @@ impl<F: DiskFile> Window<F> {
     }
 
     /// Some bytes of the segment, at most a window; `None` where the file ends before.
+    #[inline]
     pub(super) fn bytes(&mut self, offset: u32, len: u32) -> io::Result<Option<&[u8]>> {
         let (offset, len) = (u64::from(offset), u64::from(len));
         if !self.holds(offset, len) && !self.fill(offset, len)? {
@@ -275,6 +284,7 @@ impl<F: DiskFile> Window<F> {
     }
 
     /// The same for keeps.
+    #[inline]
     fn slice(&mut self, offset: u32, len: u32) -> io::Result<Option<Bytes>> {
         if self.bytes(offset, len)?.is_none() {
             return Ok(None);
@@ -295,11 +305,10 @@ impl<F: DiskFile> Window<F> {
             return Ok(false);
         }
         // The same memory again, unless somebody has kept a part of it.
-        let mut bytes = std::mem::take(&mut self.bytes).try_into_mut().unwrap_or_default();
-        bytes.resize(in_memory(left.min(len.max(u64::from(self.step)))), 0);
-        let read = file.read_at(&mut bytes, offset)?;
-        bytes.truncate(read);
-        (self.start, self.bytes) = (offset, bytes.freeze());
+        self.bytes = Bytes::new();
+        let wanted = in_memory(left.min(len.max(u64::from(self.step))));
+        self.bytes = self.buffers.fill(wanted, |buffer| file.read_at(buffer, offset))?;
+        self.start = offset;
         Ok(self.holds(offset, len))
     }
 }

@@ -186,6 +186,7 @@ impl<D: Disk> Paging<'_, D> {
     }
 
     fn step(&mut self) -> Result<Step, StorageError> {
+        self.reader.set_step(read_at_once(self.page.room()));
         let Some(ahead) = self.reader.peek()? else { return Ok(Step::End) };
         match ahead.item {
             Item::Transaction { .. } => self.transaction(&ahead),
@@ -238,6 +239,11 @@ enum Step {
     Full(Cursor),
 }
 
+/// How much to read at once for a page that has so much room: no more than can be of use.
+fn read_at_once(room: usize) -> u32 {
+    u32::try_from(room).unwrap_or(u32::MAX).clamp(LEAST_AHEAD, MOST_READ)
+}
+
 /// What a record counts for, by its length in the journal.
 fn record_size(ahead: &Ahead) -> usize {
     (ahead.len as usize).saturating_sub(RECORD_HEAD) + ITEM
@@ -256,9 +262,12 @@ fn crc(uuid: [u8; 16], cursor: &Cursor, place: &CursorPlace) -> u32 {
     fields.iter().fold(0, |crc, field| crc32c::crc32c_append(crc, field))
 }
 
-/// Bytes of the journal that one page reads at once: as many as it has, within these.
+/// Bytes of the journal that one page reads at once: as many as it has, within these. What has just
+/// been read is looked at while it is in the CPU's own cache.
 const LEAST_READ: u32 = 64 << 10;
 const MOST_READ: u32 = 256 << 10;
+/// Where a page is almost full: as many as say what comes next.
+const LEAST_AHEAD: u32 = 4 << 10;
 /// Bytes of the journal that are passed over for one part of an object's history: 64 MiB.
 const MOST_SEARCHED: u64 = 64 << 20;
 
