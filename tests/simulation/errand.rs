@@ -4,6 +4,7 @@ use zeo_client::{CallError, Client, Deferred, LoadError, Revision};
 use zeo_proto::{Oid, Tid};
 use zeo_server::storage::disk::Random;
 
+use crate::archive::{Question, Reading};
 use crate::record::{Record, Unanswered};
 use crate::workload::{Seen, Workload};
 
@@ -21,6 +22,8 @@ pub(crate) enum Errand {
     Sync(Tid, Deferred<Result<Tid, CallError>>),
     /// A name that nobody else gets.
     Name(Deferred<Result<Oid, CallError>>),
+    /// What was, as far as the client knows of it.
+    Archive(Tid, Question),
 }
 
 impl Errand {
@@ -31,7 +34,7 @@ impl Errand {
         record: &Record,
     ) -> Self {
         let (oids, now) = (workload.reads(random), client.last_tid().next());
-        match random.below(5) {
+        match random.below(7) {
             0 => Self::One(oids[0], now, client.nb().load(oids[0])),
             1 => {
                 let before = some_time(random, record);
@@ -46,7 +49,11 @@ impl Errand {
                 let known = record.acknowledged.last().copied().unwrap_or_default();
                 Self::Sync(known, client.nb().sync())
             }
-            _ => Self::Name(client.nb().new_oid()),
+            4 => Self::Name(client.nb().new_oid()),
+            _ => {
+                let (known, tid) = (client.last_tid(), some_time(random, record));
+                Self::Archive(known, Question::ask(client, (oids[0], tid), random))
+            }
         }
     }
 
@@ -63,6 +70,7 @@ impl Errand {
             Self::Many(oids, before, load) => many((oids, *before), load, workload, record),
             Self::Sync(known, sync) => synced(*known, sync, client, record),
             Self::Name(name) => named(name, record),
+            Self::Archive(known, question) => archived(*known, question, record),
         };
         is_done.is_none().then_some(self)
     }
@@ -135,6 +143,13 @@ fn synced(
 fn named(name: &mut Deferred<Result<Oid, CallError>>, record: &mut Record) -> Option<()> {
     if let Ok(oid) = record.answered(name.try_take()?.unwrap().map_err(LoadError::from)) {
         assert!(record.names.insert(oid), "{oid} was handed out twice");
+    }
+    Some(())
+}
+
+fn archived(known: Tid, question: &mut Question, record: &mut Record) -> Option<()> {
+    if let Ok(told) = record.answered(question.answer()?.map_err(LoadError::from)) {
+        record.readings.push(Reading { known, told });
     }
     Some(())
 }

@@ -28,7 +28,7 @@ impl Guest {
             Client::on_driver(world.driver(&host), &plan.options(), vec![address]).unwrap();
         let task = |task| {
             let name = format!("{host}, task {task}");
-            Task::new(name, plan.workload(number + task), TRANSACTIONS)
+            Task::new(name, plan.workload(number + task), TRANSACTIONS, plan.lock_limit)
         };
         let (tasks, listener) = ((0..TASKS).map(task).collect(), Listener::new(&client));
         Self { host, client, reactor, tasks, listener }
@@ -46,6 +46,11 @@ impl Guest {
         for task in &mut self.tasks {
             task.go_on(&self.client, now, random, record);
         }
+    }
+
+    /// Whether anybody tries to commit something.
+    pub(crate) fn is_committing(&self) -> bool {
+        self.tasks.iter().any(Task::is_committing)
     }
 
     /// When the task that has been at something for the longest time began it.

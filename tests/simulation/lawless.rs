@@ -10,6 +10,7 @@ use zeo_server::storage::{
 };
 
 /// Which rules of a storage hold.
+#[expect(clippy::struct_excessive_bools, reason = "each rule is left out alone")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Rules {
     /// A load sees nothing that is not published.
@@ -18,11 +19,13 @@ pub(crate) struct Rules {
     pub(crate) once: bool,
     /// A transaction that was said to be not committed never will be.
     pub(crate) fence: bool,
+    /// One that undoes others conflicts with what came in between.
+    pub(crate) undo_conflicts: bool,
 }
 
 impl Default for Rules {
     fn default() -> Self {
-        Self { published_only: true, once: true, fence: true }
+        Self { published_only: true, once: true, fence: true, undo_conflicts: true }
     }
 }
 
@@ -66,9 +69,31 @@ impl Lawless {
 
     fn renamed(&self, operation: Operation) -> Operation {
         match operation {
-            Operation::Commit(commit) => Operation::Commit(self.names().commit(commit, self.rules)),
+            Operation::Commit(commit) => {
+                let commit = self.names().commit(commit, self.rules);
+                Operation::Commit(self.forced(commit))
+            }
             Operation::Outcome(query) => Operation::Outcome(self.names().query(query)),
             Operation::Check(_) | Operation::ReserveOids(_) => operation,
+        }
+    }
+}
+
+impl Lawless {
+    /// One that undoes others, as if it had seen everything.
+    fn forced(&self, mut commit: Commit) -> Commit {
+        if !self.rules.undo_conflicts && commit.meta.description.contains("undoes") {
+            for record in &mut commit.records {
+                record.serial = Some(self.current(record.oid));
+            }
+        }
+        commit
+    }
+
+    fn current(&self, oid: Oid) -> Tid {
+        match self.inner.load_before(oid, Tid::MAX, Tid::MAX).unwrap() {
+            Found::Revision(validity, _) | Found::Deleted(validity) => validity.serial,
+            Found::Absent => Tid::ZERO,
         }
     }
 }

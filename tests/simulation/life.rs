@@ -4,12 +4,13 @@ use std::fmt::Debug;
 use std::time::Duration;
 
 use bytes::Bytes;
-use zeo_client::{CommitError, LoadError};
+use zeo_client::{Client, CommitError, LoadError};
 use zeo_proto::{Oid, Tid};
 use zeo_reactor::sim::{self as reactor, WorldHeld};
 
+use crate::courier::ACCOUNT;
 use crate::guest::Guest;
-use crate::model::History;
+use crate::history::History;
 use crate::plan::Plan;
 use crate::record::{Attempt, Fate};
 use crate::rules::Rules;
@@ -79,14 +80,16 @@ impl System {
             self.step();
         }
         self.is_at_rest().expect("there was rest, and it has ended");
-        self.commit_last();
+        self.commit_last(&self.guests[0].client.clone(), true);
+        if let Some(client) = self.annex.client().cloned() {
+            self.commit_last(&client, false);
+        }
         self.step_until(|system| system.is_at_rest().and_then(|()| system.is_quiet()));
     }
 
     /// A last commit, of which all sessions are told: so the server hears which of their clients
     /// are gone.
-    fn commit_last(&mut self) {
-        let client = self.guests[0].client.clone();
+    fn commit_last(&mut self, client: &Client, is_main: bool) {
         let mut txn = client.begin().unwrap();
         let mut attempt = Attempt::new("the last".to_owned(), txn.snapshot());
         txn.store(LAST, "the last").unwrap();
@@ -104,7 +107,9 @@ impl System {
             Err(CommitError::Unknown(_)) => Fate::Unknown,
             Err(error) => panic!("{error}"),
         };
-        self.record.ended(attempt, fate);
+        if is_main {
+            self.record.ended(attempt, fate);
+        }
     }
 
     /// Steps until something is so; the error says what is not.
@@ -120,6 +125,7 @@ impl System {
     fn is_at_rest(&mut self) -> Result<(), String> {
         let Some((storage, _)) = &self.server else { return Err("no server".to_owned()) };
         let last_tid = storage.last_tid();
+        self.annex.is_at_rest()?;
         for Guest { client, host, .. } in &self.guests {
             if !client.is_connected() || client.last_tid() != last_tid {
                 return Err(format!("{host} is at {}, not {last_tid}", client.last_tid()));
@@ -135,7 +141,8 @@ impl System {
 
     /// Nobody waits for anything; what is left is what the living clients need.
     fn is_quiet(&mut self) -> Result<(), String> {
-        let sessions = self.guests.len() + self.watcher.iter().len();
+        let sessions = self.guests.len() + self.watcher.iter().len() + self.annex.sessions();
+        self.annex.is_quiet()?;
         for guest in &mut self.guests {
             // The timer is that of the heartbeat.
             let wanted = reactor::Held { connections: 1, timers: 1, ..reactor::Held::default() };
@@ -154,7 +161,8 @@ impl System {
     /// Holds everything against the history that the storage has in the end.
     fn compare(&mut self) -> History {
         let (storage, _) = self.server.as_ref().expect("it is at rest");
-        let history = History::of(&**storage, self.oids().chain([LAST]));
+        let history = History::of(&**storage, self.oids().chain([LAST, ACCOUNT]));
+        self.annex.check(&**storage, self.record.anything_fails);
         for (attempt, _) in std::mem::take(&mut self.record.orphans) {
             self.record.ended(attempt, Fate::Unknown);
         }
@@ -163,6 +171,7 @@ impl System {
             watcher.shared().check(&history);
         }
         history.check(&self.record);
+        self.plan.workloads().iter().for_each(|workload| workload.check_history(&history));
         self.check_caches(&history);
         for Guest { client, host, listener, .. } in &self.guests {
             listener.listen(client);
@@ -193,6 +202,7 @@ impl System {
             guest.close(&mut self.random, &mut self.record);
         }
         self.watcher = None;
+        self.annex.let_go();
         self.step_until(|system| {
             let (_, server) = system.server.as_mut().expect("nothing goes wrong any more");
             same("the server's reactor", &server.held(), &reactor::Held::default())?;
@@ -204,6 +214,7 @@ impl System {
             assert!(self.world.step(&mut [&mut server]).unwrap(), "the server does not stop");
         }
         drop((server, storage));
+        self.annex.server_is_gone();
         while self.world.advance() {}
         assert_eq!(self.world.held(), WorldHeld::default(), "something outlives its owner");
     }

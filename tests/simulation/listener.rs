@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use zeo_client::{Changed, Client, Invalidation, Subscription};
 use zeo_proto::{Oid, Tid};
 
-use crate::model::History;
+use crate::history::History;
 
 /// An application that listens.
 pub(crate) struct Listener {

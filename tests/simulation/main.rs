@@ -11,8 +11,13 @@
     reason = "a test fails by panicking"
 )]
 
+mod annex;
+mod archive;
+mod commit;
+mod courier;
 mod errand;
 mod guest;
+mod history;
 mod lawless;
 mod life;
 mod listener;
@@ -28,5 +33,6 @@ mod seeds;
 mod system;
 mod task;
 mod trace;
+mod undone;
 mod watcher;
 mod workload;

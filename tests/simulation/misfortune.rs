@@ -43,9 +43,8 @@ impl System {
     }
 
     fn link_fault(&mut self, dice: u64) {
-        let which = self.below(GUESTS + 1);
-        let host = self.guests.get(which).map_or(watcher::HOST, |guest| &guest.host).to_owned();
-        let (host, world) = (host.as_str(), self.world.clone());
+        let hosts = self.hosts();
+        let (host, world) = (&*hosts[self.below(hosts.len() as u64)], self.world.clone());
         match dice {
             0..5 => self.befalls(host, "connections break", world.reset(SERVER, host) > 0),
             // Whoever watches has no heartbeat, and must hear of everything in the end.
@@ -73,6 +72,13 @@ impl System {
             }
             _ => self.heal_links(),
         }
+    }
+
+    /// All hosts but the server's.
+    fn hosts(&self) -> Vec<String> {
+        let couriers = self.annex.couriers.iter().flat_map(|courier| courier.hosts.clone());
+        let guests = self.guests.iter().map(|guest| guest.host.clone());
+        guests.chain([watcher::HOST.to_owned()]).chain(couriers).collect()
     }
 
     fn befalls(&self, host: &str, what: &str, happens: bool) {
@@ -108,6 +114,7 @@ impl System {
         self.server_is_gone();
         self.disk.crash();
         self.index.crash(&mut self.random);
+        self.annex.power_fails(&mut self.random);
     }
 
     /// The server's program is killed; what it wrote is there.

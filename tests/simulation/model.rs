@@ -1,74 +1,29 @@
 //! What must be true of everything that was seen and done, held against the history that the
 //! storage has in the end.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
-use bytes::Bytes;
 use zeo_client::Revision;
 use zeo_proto::{Oid, Tid};
-use zeo_server::storage::{Found, Storage};
 
-use crate::record::{Attempt, Fate, Observation, Record};
-
-/// The history of every object, as the storage has it; a deletion has no data.
-pub(crate) struct History {
-    revisions: BTreeMap<Oid, BTreeMap<Tid, Option<Bytes>>>,
-    last_tid: Tid,
-}
+use crate::courier::ACCOUNT;
+use crate::history::History;
+use crate::record::{Attempt, Fate, Hold, Observation, Record};
 
 impl History {
-    /// Walks every object back through time.
-    pub(crate) fn of(storage: &dyn Storage, oids: impl Iterator<Item = Oid>) -> Self {
-        let walk = |oid| {
-            let (mut revisions, mut before) = (BTreeMap::new(), Tid::MAX);
-            loop {
-                let (serial, data) = match storage.load_before(oid, before, Tid::MAX).unwrap() {
-                    Found::Revision(validity, data) => (validity.serial, Some(data)),
-                    Found::Deleted(validity) => (validity.serial, None),
-                    Found::Absent => return (oid, revisions),
-                };
-                revisions.insert(serial, data);
-                before = serial;
-            }
-        };
-        Self { revisions: oids.map(walk).collect(), last_tid: storage.last_tid() }
-    }
-
-    pub(crate) fn last_tid(&self) -> Tid {
-        self.last_tid
-    }
-
-    /// The tids of all commits that wrote something.
-    pub(crate) fn tids(&self) -> BTreeSet<Tid> {
-        self.revisions.values().flat_map(|revisions| revisions.keys().copied()).collect()
-    }
-
-    /// The revision that a reader with that `before` sees.
-    pub(crate) fn at(&self, oid: Oid, before: Tid) -> Option<(Tid, &Bytes)> {
-        let (tid, data) = self.latest(oid, before)?;
-        Some((tid, data.as_ref()?))
-    }
-
-    /// The last change before a tid; without data where it was a deletion.
-    fn latest(&self, oid: Oid, before: Tid) -> Option<(Tid, &Option<Bytes>)> {
-        let revisions = self.revisions.get(&oid)?;
-        revisions.range(..before).next_back().map(|(&tid, data)| (tid, data))
-    }
-
-    /// When an object last changed, if it ever did.
-    pub(crate) fn last_change(&self, oid: Oid) -> Option<Tid> {
-        self.latest(oid, Tid::MAX).map(|(tid, _)| tid)
-    }
-
     pub(crate) fn check(&self, record: &Record) {
         for observation in &record.observations {
             self.check_observation(observation);
         }
+        record.readings.iter().for_each(|reading| reading.check(self));
+        record.holds.iter().for_each(|hold| self.check_hold(hold));
+        self.check_refusals(record);
         let mut explained = BTreeSet::new();
         for (attempt, fate) in &record.fates {
             explained.extend(self.check_fate(attempt, *fate));
         }
-        for (&oid, revisions) in &self.revisions {
+        // Couriers are looked after elsewhere.
+        for (&oid, revisions) in self.revisions.iter().filter(|(oid, _)| **oid != ACCOUNT) {
             for &tid in revisions.keys() {
                 assert!(explained.contains(&(oid, tid)), "nobody wrote {oid} at {tid}");
             }
@@ -87,7 +42,10 @@ impl History {
     /// A transaction is there whole, once, at one tid and where it was said to be, or not at all.
     /// Returns what it changed, and when.
     fn check_fate(&self, attempt: &Attempt, fate: Fate) -> Vec<(Oid, Tid)> {
-        let Attempt { name, snapshot, stores, deletes, bases } = attempt;
+        if let Some(undone) = attempt.undoes {
+            return self.check_undo(attempt, undone, fate);
+        }
+        let Attempt { name, snapshot, stores, deletes, bases, .. } = attempt;
         let places = self.places(attempt);
         let tids: BTreeSet<Tid> = places.iter().map(|&(_, tid)| tid).collect();
         match fate {
@@ -105,19 +63,40 @@ impl History {
             assert_eq!(self.revisions[oid].get(&tid), Some(&None), "{name} did not delete {oid}");
         }
         for (&oid, &base) in bases {
-            let superseded = self.latest(oid, tid).map_or(Tid::ZERO, |(tid, _)| tid);
-            let overlooked = base.map_or(superseded > *snapshot, |base| superseded != base);
-            assert!(!overlooked, "{name} overlooked a change of {oid} at {superseded}");
+            let overlooked = self.overlooked((oid, base), *snapshot, tid);
+            assert_eq!(overlooked, None, "{name} overlooked a change of {oid}");
         }
         places.into_iter().chain(deletes.iter().map(|&oid| (oid, tid))).collect()
     }
 
-    /// Where a transaction's data is.
+    /// While objects were locked, nobody changed them.
+    fn check_hold(&self, Hold { snapshot, bases, to }: &Hold) {
+        for (&oid, &base) in bases {
+            let changed = self.overlooked((oid, base), *snapshot, to.next());
+            assert!(changed.is_none_or(|tid| Some(tid) < base), "{oid} was changed under its lock");
+        }
+    }
+
+    /// A change before a tid that who read an object has not seen.
+    fn overlooked(
+        &self,
+        (oid, base): (Oid, Option<Tid>),
+        snapshot: Tid,
+        before: Tid,
+    ) -> Option<Tid> {
+        let superseded = self.latest(oid, before).map_or(Tid::ZERO, |(tid, _)| tid);
+        let overlooked = base.map_or(superseded > snapshot, |base| superseded != base);
+        overlooked.then_some(superseded)
+    }
+
+    /// Where a transaction's data is; an undo may bring it again.
     fn places(&self, attempt: &Attempt) -> Vec<(Oid, Tid)> {
         let mut places = Vec::new();
         for (oid, data) in &attempt.stores {
             let revisions = self.revisions[oid].iter();
-            let same = revisions.filter(|(_, found)| found.as_ref() == Some(data));
+            let same = revisions.filter(|(tid, found)| {
+                found.as_ref() == Some(data) && !self.undoes.contains_key(tid)
+            });
             places.extend(same.map(|(&tid, _)| (*oid, tid)));
         }
         places

@@ -72,6 +72,36 @@ fn sending_a_lost_commit_again_unasked_is_noticed() {
     is_noticed("ask before sending again");
 }
 
+#[test]
+fn letting_go_of_locks_without_a_word_is_noticed() {
+    is_noticed("hand locks over");
+}
+
+#[test]
+fn r19_handing_locks_to_who_has_gone_is_noticed() {
+    is_noticed("no locks for who has gone");
+}
+
+#[test]
+fn letting_go_of_locks_with_the_vote_is_noticed() {
+    is_noticed("keep locks until the finish");
+}
+
+#[test]
+fn ignoring_locks_in_one_round_trip_is_noticed() {
+    is_noticed("respect locks in one round trip");
+}
+
+#[test]
+fn checking_before_what_came_before_is_noticed() {
+    is_noticed("check behind what came before");
+}
+
+#[test]
+fn undoing_over_what_came_in_between_is_noticed() {
+    is_noticed("undo conflicts");
+}
+
 /// With the seal alone, what applications read is right without the guard. Not so the reverse: what
 /// is not sealed is also remembered as hot.
 #[test]

@@ -49,6 +49,10 @@ pub(crate) struct Plan {
     workloads: Vec<&'static dyn Workload>,
     pub(crate) links: LinkConfig,
     pub(crate) stage_delay: Duration,
+    /// How long somebody may wait for object locks, and hold them.
+    pub(crate) lock_limit: Duration,
+    /// The server has another storage, and couriers carry money between both.
+    pub(crate) has_annex: bool,
     random: Random,
 }
 
@@ -57,7 +61,9 @@ impl Plan {
         let mut random = Random::new(!seed);
         let workloads = workloads(&mut random);
         let (links, stage_delay) = (links(&mut random), stage_delay(&mut random));
-        Self { seed, rules, faults: Faults::of(seed), workloads, links, stage_delay, random }
+        let lock_limit = Duration::from_secs(if random.below(2) == 0 { 3 } else { 30 });
+        let (faults, has_annex) = (Faults::of(seed), random.below(4) == 0);
+        Self { seed, rules, faults, workloads, links, stage_delay, lock_limit, has_annex, random }
     }
 
     /// The workload of a task.
@@ -71,7 +77,8 @@ impl Plan {
     }
 
     /// Lives differ. Without hot records, loads take their time in the storage; with a short memory,
-    /// clients catch up from the journal, or have missed too much. Large transactions wait in files.
+    /// clients catch up from the journal, or have missed too much. Large transactions wait in files, and
+    /// some may be large.
     pub(crate) fn limits(&mut self) -> Limits {
         let mut either = |few, many| if self.random.below(2) == 0 { few } else { many };
         Limits {
@@ -80,6 +87,10 @@ impl Plan {
             catch_up_oids: usize::try_from(either(4, 1 << 20)).unwrap(),
             calls_in_flight: usize::try_from(either(2, 256)).unwrap(),
             spill_bytes: either(100, 16 << 20),
+            large_commit_bytes: either(200, 1 << 20),
+            waiting_votes: usize::try_from(either(2, 1_024)).unwrap(),
+            lock_wait: self.lock_limit,
+            lock_hold: self.lock_limit,
             ..Limits::default()
         }
     }
@@ -95,6 +106,11 @@ impl Plan {
         if self.random.below(3) == 0 { options.call_timeout(hurry) } else { options }
     }
 
+    /// Couriers have patience.
+    pub(crate) fn courier_options(&self) -> Options {
+        Client::options().wait_timeout(PATIENCE).rules(self.rules.client)
+    }
+
     fn one_of<T: Copy, const N: usize>(&mut self, choices: [T; N]) -> T {
         choices[usize::try_from(self.random.below(N as u64)).unwrap()]
     }
@@ -103,7 +119,8 @@ impl Plan {
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names: Vec<_> = self.workloads.iter().map(|workload| workload.name()).collect();
-        write!(f, "seed {}: faults {:?}, {}", self.seed, self.faults, names.join(" and "))
+        write!(f, "seed {}: faults {:?}, {}", self.seed, self.faults, names.join(" and "))?;
+        f.write_str(if self.has_annex { " and couriers" } else { "" })
     }
 }
 

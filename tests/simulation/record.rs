@@ -6,6 +6,8 @@ use bytes::Bytes;
 use zeo_client::{InDoubt, LoadError, Revision};
 use zeo_proto::{Oid, Tid};
 
+use crate::archive::Reading;
+
 /// All that clients saw and did.
 #[derive(Default)]
 pub(crate) struct Record {
@@ -19,6 +21,26 @@ pub(crate) struct Record {
     pub(crate) orphans: Vec<(Attempt, InDoubt)>,
     /// The server's disk may fail, and its clients hear of that.
     pub(crate) disk_fails: bool,
+    /// Something goes wrong beside what clients do.
+    pub(crate) anything_fails: bool,
+    /// What was locked, and until when nobody changed it.
+    pub(crate) holds: Vec<Hold>,
+    /// Transactions that may be undone.
+    pub(crate) undoable: Vec<Tid>,
+    /// Transactions that could not be, and the objects in the way.
+    pub(crate) refusals: Vec<(Tid, Vec<Oid>)>,
+    /// What readers of history were told.
+    pub(crate) readings: Vec<Reading>,
+    /// How many transactions have written something.
+    pub(crate) commits: u64,
+}
+
+/// Objects that were locked between a vote and its end, with what was read of each.
+pub(crate) struct Hold {
+    pub(crate) snapshot: Tid,
+    pub(crate) bases: BTreeMap<Oid, Option<Tid>>,
+    /// They were locked still when this was committed.
+    pub(crate) to: Tid,
 }
 
 /// A load, and what it found.
@@ -38,6 +60,10 @@ pub(crate) struct Attempt {
     /// The serial of each object that must still be current when it is committed; none where the
     /// snapshot must be.
     pub(crate) bases: BTreeMap<Oid, Option<Tid>>,
+    /// What it undoes. It writes nothing else then.
+    pub(crate) undoes: Option<Tid>,
+    /// Whether it may be undone itself.
+    pub(crate) can_be_undone: bool,
 }
 
 /// What its client was told.
@@ -60,6 +86,10 @@ impl Record {
     pub(crate) fn ended(&mut self, attempt: Attempt, fate: Fate) {
         if let Fate::Committed(tid) = fate {
             self.acknowledged.insert(tid);
+            self.commits += u64::from(attempt.writes());
+            if attempt.can_be_undone && attempt.writes() {
+                self.undoable.push(tid);
+            }
         }
         self.fates.push((attempt, fate));
     }
@@ -93,6 +123,10 @@ impl Record {
 impl Attempt {
     pub(crate) fn new(name: String, snapshot: Tid) -> Self {
         let (stores, deletes, bases) = (BTreeMap::new(), BTreeSet::new(), BTreeMap::new());
-        Self { name, snapshot, stores, deletes, bases }
+        Self { name, snapshot, stores, deletes, bases, undoes: None, can_be_undone: false }
+    }
+
+    fn writes(&self) -> bool {
+        !self.stores.is_empty() || self.undoes.is_some()
     }
 }

@@ -38,8 +38,8 @@ impl Rules {
 
 type LeaveOut = fn(&mut Rules);
 
-/// Every rule that can be left out. Two-phase commits will add the hand-over of object locks.
-pub(crate) const RULES: [(&str, LeaveOut); 17] = [
+/// Every rule that can be left out.
+pub(crate) const RULES: [(&str, LeaveOut); 23] = [
     ("seal", |rules| rules.server.seal = false),
     ("invalidate", |rules| rules.server.invalidate = false),
     ("whole invalidation", |rules| rules.server.whole = false),
@@ -53,6 +53,12 @@ pub(crate) const RULES: [(&str, LeaveOut); 17] = [
     ("keep what was queued", |rules| rules.client.keep = false),
     ("cache after the finish", |rules| rules.client.cache_finished = false),
     ("ask before sending again", |rules| rules.client.ask = false),
+    ("hand locks over", |rules| rules.server.hand_over = false),
+    ("no locks for who has gone", |rules| rules.server.only_the_living = false),
+    ("keep locks until the finish", |rules| rules.server.keep_locks = false),
+    ("respect locks in one round trip", |rules| rules.server.respect_locks = false),
+    ("check behind what came before", |rules| rules.server.check_behind = false),
+    ("undo conflicts", |rules| rules.storage.undo_conflicts = false),
     ("guard", |rules| rules.client.guard = false),
     ("seal, unwatched", |rules| (rules.server.seal, rules.watched) = (false, false)),
     ("guard, unwatched", |rules| (rules.client.guard, rules.watched) = (false, false)),

@@ -11,6 +11,8 @@ use zeo_server::storage::index::MapIndex;
 use zeo_server::storage::{JournalStorage, Settings, Storage};
 use zeo_server::{Server, Stopper};
 
+use crate::annex::Annex;
+use crate::courier::{Courier, STORAGES};
 use crate::guest::Guest;
 use crate::lawless::{Aliases, Lawless};
 use crate::plan::{Faults, Plan};
@@ -31,12 +33,16 @@ pub(crate) struct System {
     /// When a server that is gone comes back.
     server_returns: Time,
     pub(crate) guests: Vec<Guest>,
+    pub(crate) annex: Annex,
     pub(crate) watcher: Option<Reactor<Watcher>>,
     pub(crate) record: Record,
     born: usize,
     trace: Trace,
     /// Since when nothing goes wrong any more.
     pub(crate) healed: Option<Time>,
+    /// How many transactions have written something, and since when there are so many while
+    /// somebody tries.
+    progress: (u64, Time),
 }
 
 impl System {
@@ -46,7 +52,11 @@ impl System {
         let world = World::new(plan.seed);
         world.set_links(plan.links);
         world.set_stage_delay(plan.stage_delay);
-        let record = Record { disk_fails: plan.faults == Faults::Disk, ..Record::default() };
+        let record = Record {
+            disk_fails: plan.faults == Faults::Disk,
+            anything_fails: plan.faults != Faults::None,
+            ..Record::default()
+        };
         let mut system = Self {
             world,
             disk: SimDisk::new(random.next_u64()),
@@ -56,10 +66,12 @@ impl System {
             server: None,
             server_returns: Time::default(),
             guests: Vec::new(),
+            annex: Annex::new(plan.seed),
             watcher: None,
             record,
             born: 0,
             trace,
+            progress: (0, Time::default()),
             healed: (plan.faults == Faults::None).then(Time::default),
             plan,
         };
@@ -79,6 +91,9 @@ impl System {
         for _ in 0..GUESTS {
             let guest = self.guest();
             self.guests.push(guest);
+        }
+        if self.plan.has_annex {
+            self.annex.populate(&self.world, &self.plan, &address());
         }
     }
 
@@ -103,8 +118,11 @@ impl System {
         });
         let rules = &self.plan.rules;
         let storage = Lawless::over(storage.unwrap(), rules.storage, &self.aliases);
-        let (reactor, _) = Server::builder()
-            .storage("main", Arc::clone(&storage))
+        let mut builder = Server::builder().storage(STORAGES[0], Arc::clone(&storage));
+        if self.plan.has_annex {
+            builder = builder.storage(STORAGES[1], self.annex.open(SETTINGS));
+        }
+        let (reactor, _) = builder
             .listen(address())
             .rules(rules.server)
             .limits(self.plan.limits())
@@ -128,6 +146,7 @@ impl System {
     /// A server that is gone comes back after a while.
     pub(crate) fn server_is_gone(&mut self) {
         self.server = None;
+        self.annex.server_is_gone();
         let pause = Duration::from_millis(self.random.below(3_000));
         self.server_returns = self.world.now() + pause;
     }
@@ -149,7 +168,7 @@ impl System {
     }
 
     pub(crate) fn is_done(&self) -> bool {
-        self.guests.iter().all(Guest::is_done)
+        self.guests.iter().all(Guest::is_done) && self.annex.is_done()
     }
 
     /// One step of the world, and whatever it made possible.
@@ -159,12 +178,15 @@ impl System {
         reactors.extend(self.server.iter_mut().map(|(_, reactor)| reactor as &mut dyn Turns));
         reactors.extend(self.guests.iter_mut().map(|guest| &mut guest.reactor as &mut dyn Turns));
         reactors.extend(self.watcher.iter_mut().map(|watcher| watcher as &mut dyn Turns));
+        reactors.extend(self.annex.reactors());
         self.world.step(&mut reactors).unwrap();
         let now = self.world.now();
         for guest in &mut self.guests {
             guest.go_on(now, &mut self.random, &mut self.record);
         }
+        self.annex.go_on(now);
         self.check_patience();
+        self.check_progress();
     }
 
     /// Starts it when it is time, and lets go of one that has stopped.
@@ -186,6 +208,22 @@ impl System {
             let since = guest.busy_since().map(|since| since.max(healed));
             let late = since.filter(|since| self.world.now() > *since + ANSWERED);
             assert_eq!(late, None, "a call of {} is not answered", guest.host);
+        }
+        let since = self.annex.couriers.iter().filter_map(Courier::busy_since).min();
+        let is_late = since.is_some_and(|since| self.world.now() > since.max(healed) + ANSWERED);
+        assert!(!is_late, "a courier is not answered");
+    }
+}
+
+impl System {
+    /// However many want the same, some transaction is always committed.
+    fn check_progress(&mut self) {
+        let (commits, since) = self.progress;
+        let tries = self.healed.is_some() && self.guests.iter().any(Guest::is_committing);
+        if !tries || self.record.commits > commits {
+            self.progress = (self.record.commits, self.world.now());
+        } else {
+            assert!(self.world.now() < since + ANSWERED, "nobody commits anything");
         }
     }
 }

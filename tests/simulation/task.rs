@@ -1,6 +1,8 @@
 //! What a client does in a simulation: one transaction after the other, a step whenever something
 //! it waits for is there.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use zeo_client::{
     CallError, Client, CommitError, Deferred, InDoubt, LoadError, NotCommitted, Outcome, Revision,
@@ -10,6 +12,7 @@ use zeo_proto::{Oid, Tid};
 use zeo_reactor::Time;
 use zeo_server::storage::disk::Random;
 
+use crate::commit::Committing;
 use crate::errand::Errand;
 use crate::record::{Attempt, Fate, Record};
 use crate::workload::{Seen, Step, Workload};
@@ -19,6 +22,8 @@ pub(crate) struct Task {
     name: String,
     workload: &'static dyn Workload,
     transactions: u32,
+    /// How long the server lets somebody hold object locks.
+    lock_limit: Duration,
     state: State,
     /// Since when it is not resting.
     since: Time,
@@ -32,7 +37,7 @@ enum State {
     /// Loads are, one after the other.
     Reading(Reading),
     /// A commit is.
-    Committing(Attempt, Deferred<Result<Tid, CommitError>>),
+    Committing(Attempt, Committing),
     /// The question is what became of one.
     Asking(Attempt, InDoubt, Deferred<Result<Outcome, CallError>>),
 }
@@ -46,13 +51,23 @@ struct Reading {
 
 impl Task {
     /// A worker that will make so many transactions of a workload.
-    pub(crate) fn new(name: String, workload: &'static dyn Workload, transactions: u32) -> Self {
-        Self { name, workload, transactions, state: State::Resting, since: Time::default() }
+    pub(crate) fn new(
+        name: String,
+        workload: &'static dyn Workload,
+        transactions: u32,
+        lock_limit: Duration,
+    ) -> Self {
+        let (state, since) = (State::Resting, Time::default());
+        Self { name, workload, transactions, lock_limit, state, since }
     }
 
     /// It has nothing under way and will begin nothing.
     pub(crate) fn is_done(&self) -> bool {
         self.transactions == 0 && matches!(self.state, State::Resting)
+    }
+
+    pub(crate) fn is_committing(&self) -> bool {
+        matches!(self.state, State::Committing(..))
     }
 
     /// Since when something is under way, if it is.
@@ -63,7 +78,10 @@ impl Task {
     /// Its client died: nobody will hear what became of what is under way.
     pub(crate) fn died(self, record: &mut Record) {
         match self.state {
-            State::Committing(attempt, _) => record.ended(attempt, Fate::Unknown),
+            State::Committing(mut attempt, commit) => {
+                let may_be = commit.died(&mut attempt);
+                record.ended(attempt, if may_be { Fate::Unknown } else { Fate::NotCommitted });
+            }
             State::Asking(attempt, doubt, _) => record.orphans.push((attempt, doubt)),
             State::Resting | State::Erring(_) | State::Reading(_) => {}
         }
@@ -72,8 +90,10 @@ impl Task {
     /// Its client was closed: everything under way has ended, one way or another.
     pub(crate) fn closed(mut self, client: &Client, random: &mut Random, record: &mut Record) {
         self.transactions = 0;
+        let mut late = self.since;
         for _ in 0..ANSWERS_MAX {
-            self.go_on(client, Time::default(), random, record);
+            late = late + PATIENCE;
+            self.go_on(client, late, random, record);
         }
         assert!(self.is_done(), "{}: a call of a closed client hangs", self.name);
     }
@@ -95,7 +115,9 @@ impl Task {
                 errand.go_on(client, self.workload, record).map_or(State::Resting, State::Erring)
             }
             State::Reading(reading) => self.read(reading, client, random, record),
-            State::Committing(attempt, commit) => committing(attempt, commit, client, record),
+            State::Committing(attempt, commit) => {
+                committing((attempt, commit), client, now, record)
+            }
             State::Asking(attempt, doubt, outcome) => asking(attempt, doubt, outcome, record),
         };
     }
@@ -115,6 +137,9 @@ impl Task {
             return State::Erring(Errand::begin(client, self.workload, random, record));
         }
         self.transactions -= 1;
+        if self.workload.can_be_undone() && random.below(6) == 0 {
+            return self.undo(client, random, record);
+        }
         let (txn, wanted) = (client.begin().unwrap(), self.workload.reads(random));
         State::Reading(Reading { txn, wanted, load: None, seen: Seen::new() })
     }
@@ -154,11 +179,37 @@ impl Task {
         let Reading { mut txn, seen, .. } = reading;
         let name = format!("{}, transaction {}", self.name, self.transactions);
         let mut attempt = Attempt::new(name, txn.snapshot());
+        attempt.can_be_undone = self.workload.can_be_undone();
         for (oid, step) in self.workload.steps(&seen, random) {
             let serial = seen[&oid].as_ref().map(|revision| revision.tid);
             take_step(&mut txn, &mut attempt, (oid, serial), (step, padding(random)));
         }
-        State::Committing(attempt, client.nb().commit(txn))
+        self.commit_somehow(client, txn, attempt, random)
+    }
+
+    fn commit_somehow(
+        &self,
+        client: &Client,
+        txn: Transaction,
+        attempt: Attempt,
+        random: &mut Random,
+    ) -> State {
+        let limits = (random, self.lock_limit);
+        let commit = Committing::begin(client, (txn, &attempt), self.workload, limits);
+        State::Committing(attempt, commit)
+    }
+
+    /// Undoes one of the last transactions, if there is one.
+    fn undo(&self, client: &Client, random: &mut Random, record: &Record) -> State {
+        let back = usize::try_from(random.below(6)).unwrap();
+        let Some(&undone) = record.undoable.iter().nth_back(back) else { return State::Resting };
+        let mut txn = client.begin().unwrap();
+        let name = format!("{}, transaction {} undoes {undone}", self.name, self.transactions);
+        txn.undo(undone).unwrap();
+        txn.set_description(&name).unwrap();
+        let mut attempt = Attempt::new(name, txn.snapshot());
+        (attempt.undoes, attempt.can_be_undone) = (Some(undone), true);
+        self.commit_somehow(client, txn, attempt, random)
     }
 }
 
@@ -180,6 +231,8 @@ fn take_step(
             let data = data(&value, &attempt.name, padding);
             txn.store_new(oid, data.clone()).unwrap();
             attempt.stores.insert(oid, data);
+            // What is deleted by that is never new again.
+            attempt.can_be_undone = false;
             base = Some(Tid::ZERO);
         }
         Step::Delete => {
@@ -206,13 +259,16 @@ fn padding(random: &mut Random) -> usize {
 }
 
 fn committing(
-    attempt: Attempt,
-    mut commit: Deferred<Result<Tid, CommitError>>,
+    (mut attempt, commit): (Attempt, Committing),
     client: &Client,
+    now: Time,
     record: &mut Record,
 ) -> State {
-    let Some(answer) = commit.try_take() else { return State::Committing(attempt, commit) };
-    let fate = match answer.unwrap() {
+    let answer = match commit.go_on(client, now, &mut attempt, record) {
+        Err(commit) => return State::Committing(attempt, commit),
+        Ok(answer) => answer,
+    };
+    let fate = match answer {
         Ok(tid) => {
             assert!(client.last_tid() >= tid, "{tid} is committed, and its client does not see it");
             Fate::Committed(tid)
@@ -223,13 +279,32 @@ fn committing(
         {
             panic!("the disk is well, but {} was refused", attempt.name)
         }
-        Err(CommitError::Conflict(_) | CommitError::NotCommitted(_) | CommitError::Closed) => {
+        Err(CommitError::NotCommitted(why)) => {
+            refused(&why, &attempt, record);
             Fate::NotCommitted
         }
+        Err(CommitError::Conflict(_) | CommitError::Closed) => Fate::NotCommitted,
         Err(error) => panic!("{error}"),
     };
     record.ended(attempt, fate);
     State::Resting
+}
+
+/// A reason that is given is one.
+fn refused(why: &NotCommitted, Attempt { name, undoes, .. }: &Attempt, record: &mut Record) {
+    match why {
+        NotCommitted::Locked { oid, by } => {
+            // Whoever has gone may be in the commit stage, but not for long.
+            let may_go = record.disk_fails || !by.contains("has gone") || by.ends_with("for 0 s");
+            let is_held = !by.is_empty() && may_go;
+            assert!(is_held, "{name} has waited too long for {oid}, locked by {by:?}");
+        }
+        NotCommitted::UndoRefused(oids) => {
+            record.refusals.push((undoes.expect("it undoes something"), oids.clone()));
+        }
+        NotCommitted::NoSuchTransaction(tid) => panic!("{name}: there is no {tid}"),
+        _ => {}
+    }
 }
 
 fn ask(attempt: Attempt, doubt: InDoubt, client: &Client) -> State {
@@ -253,5 +328,7 @@ fn asking(
     State::Resting
 }
 
+/// Longer than anything is held.
+const PATIENCE: Duration = Duration::from_hours(24);
 /// More than a task ever waits for.
 const ANSWERS_MAX: usize = 32;

@@ -65,12 +65,20 @@ impl CommitQueue {
         self.small.len() + self.large.len()
     }
 
-    /// Puts an operation at the end; `bytes` is how long it is.
-    fn push(&mut self, operation: Operation, waiter: Waiter, bytes: u64) {
+    /// Puts an operation at the end; `bytes` is how long it is, and more than `large_bytes` are
+    /// large.
+    fn push(&mut self, operation: Operation, waiter: Waiter, bytes: u64, large_bytes: u64) {
         self.last += 1;
-        let is_behind = is_large(&operation, bytes) || (asks(&operation) && !self.large.is_empty());
+        let is_large = is_large(&operation) || bytes > large_bytes;
+        let is_behind = is_large || (asks(&operation) && !self.large.is_empty());
         let queue = if is_behind { &mut self.large } else { &mut self.small };
         queue.push_back(Queued { order: self.last, operation, waiter, bytes });
+    }
+
+    /// With a rule left out, a question passes all that came before it.
+    fn push_first(&mut self, operation: Operation, waiter: Waiter) {
+        self.last += 1;
+        self.small.push_front(Queued { order: self.last, operation, waiter, bytes: 0 });
     }
 
     /// Takes a group, within its bounds: of small commits, or one large one; in turn, where there
@@ -134,10 +142,9 @@ fn asks(operation: &Operation) -> bool {
     }
 }
 
-/// Whether a commit takes the stage long enough for others to notice.
-fn is_large(operation: &Operation, bytes: u64) -> bool {
-    let Operation::Commit(commit) = operation else { return false };
-    commit.records.len() > LARGE_OBJECTS || bytes > LARGE_BYTES
+/// Whether a commit has so many objects that others notice how long it takes the stage.
+fn is_large(operation: &Operation) -> bool {
+    matches!(operation, Operation::Commit(commit) if commit.records.len() > LARGE_OBJECTS)
 }
 
 /// Who waits for an operation, and what its completion needs.
@@ -212,8 +219,13 @@ impl Server {
         operation: Operation,
         waiter: Waiter,
     ) {
-        let bytes = waiter.bytes();
-        self.databases.at_mut(id).commits.push(operation, waiter, bytes);
+        let (bytes, large_bytes) = (waiter.bytes(), self.limits.large_commit_bytes);
+        let commits = &mut self.databases.at_mut(id).commits;
+        if asks(&operation) && !self.rules.check_behind {
+            commits.push_first(operation, waiter);
+        } else {
+            commits.push(operation, waiter, bytes, large_bytes);
+        }
         self.pump_commits(cx, id);
     }
 
@@ -266,9 +278,8 @@ impl Server {
 /// commit whose answer was lost, and a connection carries 256 at once. All fences together have a
 /// bound as well, beyond which the oldest are kept through a floor that others may meet.
 const MAX_FENCED: usize = 1_024;
-/// What makes a commit a large one: it takes the stage some hundred microseconds.
+/// What makes a commit a large one, however short: it takes the stage some hundred microseconds.
 const LARGE_OBJECTS: usize = 256;
-const LARGE_BYTES: u64 = 1 << 20;
 
 #[cfg(test)]
 mod tests {
@@ -334,13 +345,13 @@ mod tests {
             read_current: Vec::new(),
             restore: None,
         });
-        queue.push(operation, Waiter::Oids(0), 100);
+        queue.push(operation, Waiter::Oids(0), 100, 1_000);
     }
 
     fn ask(queue: &mut CommitQueue, number: u8) {
         let id = TxnId::from_bytes([number; 16]);
         let query = OutcomeQuery { id, snapshot: Tid::ZERO, epoch: 1 };
-        queue.push(Operation::Outcome(query), Waiter::Oids(0), 0);
+        queue.push(Operation::Outcome(query), Waiter::Oids(0), 0, 1_000);
     }
 
     fn numbers((operations, _): Taken) -> Vec<u8> {

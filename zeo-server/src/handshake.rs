@@ -182,7 +182,9 @@ impl Server {
         );
         let kept = transactions.into_values().filter_map(|mut txn| txn.take_lock());
         for lock in votes.into_values().chain(kept) {
-            self.release(cx, id, lock);
+            if self.rules.only_the_living || !self.databases.at(id).votes.waits(lock) {
+                self.release(cx, id, lock);
+            }
         }
     }
 }

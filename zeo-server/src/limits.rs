@@ -44,6 +44,8 @@ pub struct Limits {
     pub group_operations: usize,
     /// Bytes after which a group is full. 64 MiB.
     pub group_bytes: u64,
+    /// Bytes of a commit beyond which it waits apart from smaller ones. 1 MiB.
+    pub large_commit_bytes: u64,
     /// Threads of the load stage. 2.
     pub load_threads: usize,
     /// Bytes of hot records answered from memory, per storage. 64 MiB.
@@ -123,6 +125,7 @@ impl Default for Limits {
             output_bytes: 64 << 20,
             group_operations: 1_024,
             group_bytes: 64 << 20,
+            large_commit_bytes: 1 << 20,
             load_threads: 2,
             hot_bytes: 64 << 20,
             remembered_oids: 1 << 20,

@@ -14,6 +14,16 @@ pub struct Rules {
     pub whole: bool,
     /// They hear of it in the turn in which it is published, and its writer answered.
     pub unsplit: bool,
+    /// When object locks are let go, those who waited for them go on.
+    pub hand_over: bool,
+    /// A vote that waits for its locks ends with its session.
+    pub only_the_living: bool,
+    /// Object locks are kept from the vote to its finish.
+    pub keep_locks: bool,
+    /// A commit in one round trip waits where others hold its objects.
+    pub respect_locks: bool,
+    /// A question, or a check, passes no commit that came before it.
+    pub check_behind: bool,
 }
 
 impl Rules {
@@ -25,6 +35,16 @@ impl Rules {
 
 impl Default for Rules {
     fn default() -> Self {
-        Self { seal: true, invalidate: true, whole: true, unsplit: true }
+        Self {
+            seal: true,
+            invalidate: true,
+            whole: true,
+            unsplit: true,
+            hand_over: true,
+            only_the_living: true,
+            keep_locks: true,
+            respect_locks: true,
+            check_behind: true,
+        }
     }
 }

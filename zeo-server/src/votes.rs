@@ -150,6 +150,11 @@ impl Votes {
         })
     }
 
+    /// Whether a vote waits for its locks.
+    pub(crate) fn waits(&self, lock: LockId) -> bool {
+        self.table.get(&lock).is_some_and(Vote::is_waiting)
+    }
+
     /// How many objects are locked or waited for.
     pub(crate) fn locked_objects(&self) -> usize {
         self.locks.len()
@@ -174,7 +179,8 @@ impl Server {
     /// Votes on a transaction that is complete: at once, or when it has its locks.
     pub(crate) fn vote(&mut self, cx: &mut Context<Self>, id: DatabaseId, mut ballot: Ballot) {
         let one_trip = ballot.mode.is_one_trip();
-        if one_trip && self.databases.at(id).votes.locks.is_empty() {
+        let is_unlocked = self.databases.at(id).votes.locks.is_empty();
+        if one_trip && (is_unlocked || !self.rules.respect_locks) {
             return self.enqueue_commit(cx, id, ballot, None);
         }
         let wants = ballot.transaction.wants();
@@ -305,6 +311,10 @@ impl Server {
         }
         let caller = ballot.caller;
         self.set_state(id, lock, State::Voted(ballot));
+        if !self.rules.keep_locks {
+            let granted = self.databases.at_mut(id).votes.locks.release(lock);
+            self.grant(cx, id, granted.into());
+        }
         self.reply(cx, caller, Reply::Voted);
     }
 
@@ -403,7 +413,9 @@ impl Server {
     /// Lets go of the locks of a vote, held or waited for, and of all that it still has.
     pub(crate) fn release(&mut self, cx: &mut Context<Self>, id: DatabaseId, lock: LockId) {
         let granted = self.let_go(cx, id, lock);
-        self.grant(cx, id, granted.into());
+        if self.rules.hand_over {
+            self.grant(cx, id, granted.into());
+        }
     }
 
     /// The same; returns who gets his locks by that.

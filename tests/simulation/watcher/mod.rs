@@ -16,7 +16,7 @@ use zeo_proto::{
 use zeo_reactor::sim::World;
 use zeo_reactor::{Address, ConnId, ConnectorId, Context, Reactor};
 
-use crate::model::History;
+use crate::history::History;
 use crate::record::Record;
 
 use eye::Eyes;

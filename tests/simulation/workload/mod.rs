@@ -3,6 +3,7 @@
 //! Each has objects of its own, so that several run side by side.
 
 mod bank;
+mod crowd;
 mod incs;
 mod phases;
 mod random;
@@ -10,9 +11,11 @@ mod ring;
 
 use std::collections::BTreeMap;
 
-use zeo_client::Revision;
+use zeo_client::{ResolvableConflict, Revision};
 use zeo_proto::Oid;
 use zeo_server::storage::disk::Random;
+
+use crate::history::History;
 
 /// What a snapshot shows: none where there is no object.
 pub(crate) type Seen = BTreeMap<Oid, Option<Revision>>;
@@ -46,22 +49,35 @@ pub(crate) trait Workload: Sync {
 
     /// Whether all objects of one snapshot can be so.
     fn check(&self, seen: &Seen);
+
+    /// What becomes of two changes of an object; none where that cannot be said.
+    fn resolve(&self, _: &ResolvableConflict) -> Option<String> {
+        None
+    }
+
+    /// Whether transactions can be undone, and all snapshots are right still.
+    fn can_be_undone(&self) -> bool {
+        true
+    }
+
+    /// Whether all changes together can be so.
+    fn check_history(&self, _: &History) {}
 }
 
 /// All workloads.
-pub(crate) const ALL: [&dyn Workload; 5] =
-    [&random::Anything, &ring::Ring, &bank::Bank, &incs::Incs, &phases::Phases];
+pub(crate) const ALL: [&dyn Workload; 6] =
+    [&random::Anything, &ring::Ring, &bank::Bank, &incs::Incs, &phases::Phases, &crowd::Crowd];
 
 /// The numbers in all objects of a workload; none before they were created, together.
 fn numbers(seen: &Seen) -> Option<Vec<u64>> {
-    let numbers: Vec<u64> = seen.values().flatten().map(number).collect();
+    let numbers: Vec<u64> = seen.values().flatten().map(|found| number(&found.data)).collect();
     assert!(numbers.is_empty() || numbers.len() == seen.len(), "created in part: {seen:?}");
     (!numbers.is_empty()).then_some(numbers)
 }
 
-/// What a revision says before its first space.
-fn number(revision: &Revision) -> u64 {
-    let text = std::str::from_utf8(&revision.data).unwrap();
+/// What data says before its first space.
+fn number(data: &[u8]) -> u64 {
+    let text = std::str::from_utf8(data).unwrap();
     text.split(' ').next().unwrap().parse().unwrap()
 }
 

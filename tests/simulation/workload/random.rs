@@ -1,5 +1,6 @@
 //! Anything: objects are stored, created, deleted and depended on as it comes.
 
+use zeo_client::ResolvableConflict;
 use zeo_proto::Oid;
 use zeo_server::storage::disk::Random;
 
@@ -43,6 +44,11 @@ impl Workload for Anything {
     }
 
     fn check(&self, _: &Seen) {}
+
+    /// Whoever is later is right.
+    fn resolve(&self, _: &ResolvableConflict) -> Option<String> {
+        Some(String::new())
+    }
 }
 
 const OBJECTS: u64 = 8;
