@@ -203,7 +203,9 @@ impl Net {
     /// One of those that have something to do; none when an event comes first, which happens only
     /// now and then, so that a turn may find much at once.
     pub(super) fn choose(&mut self, due: &[usize]) -> Option<usize> {
-        if due.is_empty() || (self.next_event().is_some() && self.random.below(EVENT_FIRST) == 0) {
+        // A probe is far away: the clock would jump there while others have something to do.
+        let is_near = self.next_but_probes().is_some();
+        if due.is_empty() || (is_near && self.random.below(EVENT_FIRST) == 0) {
             return None;
         }
         let chosen = due.get(self.below(due.len())).copied()?;
