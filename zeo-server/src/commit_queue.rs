@@ -205,7 +205,9 @@ impl Server {
         if self.is_stopping() {
             return self.fail(cx, caller, Failure::Stopping);
         }
-        if self.sessions.get(&caller.conn).is_some_and(|session| session.fenced >= MAX_FENCED) {
+        let now = cx.now();
+        let session = self.sessions.get_mut(&caller.conn);
+        if session.is_some_and(|session| session.fenced.lately(now) >= MAX_FENCED) {
             return self.fail(cx, caller, Failure::Busy);
         }
         self.enqueue(cx, id, Operation::Outcome(query), Waiter::Outcome(caller));
@@ -274,10 +276,10 @@ impl Server {
     }
 }
 
-/// Transactions that a session may have fenced; then it is told `Busy`. A client asks once for each
+/// Transactions that a session may have fenced lately; then it is told `Busy`. A client asks once for each
 /// commit whose answer was lost, and a connection carries 256 at once. All fences together have a
 /// bound as well, beyond which the oldest are kept through a floor that others may meet.
-const MAX_FENCED: usize = 1_024;
+const MAX_FENCED: u64 = 1_024;
 /// What makes a commit a large one, however short: it takes the stage some hundred microseconds.
 const LARGE_OBJECTS: usize = 256;
 

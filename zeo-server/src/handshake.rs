@@ -11,7 +11,7 @@ use crate::load::UNCONGESTED;
 use crate::memory::Told;
 use crate::open_transactions::OpenTransactions;
 use crate::server::{Server, peer};
-use crate::session::Session;
+use crate::session::{Fenced, Session};
 use crate::status::Clock;
 
 impl Server {
@@ -122,7 +122,7 @@ impl Server {
             is_catching_up: false,
             is_reading_history: false,
             history_place: None,
-            fenced: 0,
+            fenced: Fenced::default(),
             calls_in_flight: 0,
             lane: Lane::default(),
             transactions: OpenTransactions::default(),

@@ -61,8 +61,9 @@ impl Server {
             }
             (Waiter::Oids(_), Err(refused)) => self.not_reserved(cx, id, refused),
             (Waiter::Outcome(caller), Ok(Applied::Outcome(outcome))) => {
-                if let Some(session) = self.sessions.get_mut(&caller.conn) {
-                    session.fenced += usize::from(outcome == Outcome::NotCommitted);
+                let session = self.sessions.get_mut(&caller.conn);
+                if let Some(session) = session.filter(|_| outcome == Outcome::NotCommitted) {
+                    session.fenced.add(cx.now());
                 }
                 self.reply(cx, caller, Reply::Outcome(outcome));
             }

@@ -1,6 +1,7 @@
 //! The server's side of one connection after the handshake: its transactions and its bounds.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use zeo_proto::{CallId, TxnNumber};
 use zeo_reactor::{ConnId, Time};
@@ -41,7 +42,7 @@ pub(crate) struct Session {
     /// Where the last page of transactions that it was sent ended.
     pub(crate) history_place: Option<Cursor>,
     /// Transactions that it was told are not committed, and never will be.
-    pub(crate) fenced: usize,
+    pub(crate) fenced: Fenced,
     /// Calls that have no answer yet.
     pub(crate) calls_in_flight: usize,
     /// Loads on their way.
@@ -56,6 +57,29 @@ pub(crate) struct Session {
     pub(crate) buffered_told: Told,
 }
 
+/// How many transactions a session has had fenced lately: one a second is forgotten.
+#[derive(Debug, Default)]
+pub(crate) struct Fenced {
+    count: u64,
+    /// When that was true.
+    at: Time,
+}
+
+impl Fenced {
+    /// How many there are now.
+    pub(crate) fn lately(&mut self, now: Time) -> u64 {
+        let seconds = (now - self.at).as_secs();
+        self.count = self.count.saturating_sub(seconds);
+        self.at = if self.count == 0 { now } else { self.at + Duration::from_secs(seconds) };
+        self.count
+    }
+
+    /// One more.
+    pub(crate) fn add(&mut self, now: Time) {
+        self.count = self.lately(now) + 1;
+    }
+}
+
 /// Where an answer goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Caller {
@@ -63,4 +87,22 @@ pub(crate) struct Caller {
     pub(crate) conn: ConnId,
     /// The call on it.
     pub(crate) call: CallId,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// They counted for the session's life, so one that asked long enough was told `Busy` for ever.
+    #[test]
+    fn fences_are_forgotten_one_a_second() {
+        let (mut fenced, start) = (Fenced::default(), Time::default());
+        let at = |millis| start + Duration::from_millis(millis);
+        (0..3).for_each(|_| fenced.add(at(500)));
+        assert_eq!(fenced.lately(at(1_400)), 3);
+        assert_eq!(fenced.lately(at(1_600)), 2);
+        fenced.add(at(2_400));
+        assert_eq!(fenced.lately(at(2_600)), 2);
+        assert_eq!(fenced.lately(at(60_000)), 0);
+    }
 }
