@@ -9,6 +9,7 @@ use std::{
         unix::fs::{FileTypeExt, MetadataExt},
     },
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use mio::{
@@ -16,7 +17,7 @@ use mio::{
     event::Source,
     net::{TcpListener, TcpStream, UnixListener, UnixStream},
 };
-use socket2::{Domain, SockAddr, Socket, Type};
+use socket2::{Domain, SockAddr, SockRef, Socket, TcpKeepalive, Type};
 
 use crate::Address;
 
@@ -106,6 +107,10 @@ impl Stream {
         // A connection that cannot turn Nagle's algorithm off is slower, not wrong.
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "TCP_NODELAY refused");
+        }
+        // A peer whose machine has gone says nothing, and nothing may have to be said to it.
+        if let Err(error) = SockRef::from(&stream).set_tcp_keepalive(&KEEPALIVE) {
+            tracing::debug!(%error, "TCP keep-alive refused");
         }
         Self::Tcp(stream)
     }
@@ -244,3 +249,24 @@ fn place(path: &Path) -> io::Result<(u64, u64)> {
 }
 
 const BACKLOG: i32 = 1024;
+
+/// A silent peer is asked whether it is there after a minute, and then every 15 s; the system gives
+/// up after some of these (9 on Linux).
+const KEEPALIVE: TcpKeepalive =
+    TcpKeepalive::new().with_time(Duration::from_mins(1)).with_interval(Duration::from_secs(15));
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The session of a client whose machine had gone stayed until something was sent to it.
+    #[test]
+    fn a_silent_peer_is_asked_whether_it_is_there() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let stream = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let Stream::Tcp(stream) = Stream::tcp(TcpStream::from_std(stream)) else { panic!() };
+        let socket = SockRef::from(&stream);
+        assert!(socket.keepalive().unwrap());
+        assert_eq!(socket.tcp_keepalive_time().unwrap(), Duration::from_mins(1));
+    }
+}
