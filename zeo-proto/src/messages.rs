@@ -391,7 +391,7 @@ pub enum Failure {
     /// The server is stopping.
     Stopping,
     /// The transactions cannot be undone, because later ones changed these objects; not all are
-    /// listed where there are more than [`MAX_IN_THE_WAY`](crate::MAX_IN_THE_WAY).
+    /// listed where there are more than [`MAX_IN_THE_WAY`].
     UndoRefused(#[serde(with = "List::<MAX_IN_THE_WAY>")] Vec<Oid>),
     /// There is no transaction with this tid.
     NoSuchTid(Tid),
