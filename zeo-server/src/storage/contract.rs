@@ -4,38 +4,17 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tempfile::TempDir;
 use zeo_proto::{Conflict, Oid, Outcome, OutcomeQuery, Tid, Validity};
 
-use super::disk::{Disk, Random, RealDisk, SimDisk};
-use super::index::{MapIndex, SledIndex};
+use super::disk::{Disk, Random, SimDisk};
 use super::testing::{
     IDENTITY, Model, NOW, apply, changes, commit, committed, delete, load, new, objects, outcome,
-    query, revision, sorted, tiny, update,
+    query, revision, sorted, update,
 };
 use super::{
-    Applied, Changes, Check, Commit, Found, JournalStorage, MemoryStorage, OpenOptions, Operation,
-    Record, Refused, SpillFile, Storage,
+    Applied, Changes, Check, Commit, Found, Operation, Record, Refused, SpillFile, Storage,
 };
-
-/// A kind of storage, and how to get at it again after closing it.
-trait Kind {
-    type Storage: Storage;
-
-    fn open(&self) -> Self::Storage;
-
-    fn reopen(&self, storage: Self::Storage) -> Self::Storage {
-        storage.close().unwrap();
-        drop(storage);
-        self.open()
-    }
-
-    /// What a crash leaves of it.
-    fn crash(&self, storage: Self::Storage, _random: &mut Random) -> Self::Storage {
-        drop(storage);
-        self.open()
-    }
-}
+use kinds::{Kind, Memory, OnDisk, Simulated};
 
 /// Runs each test of the contract over each kind of storage.
 macro_rules! contract {
@@ -61,6 +40,7 @@ macro_rules! contract {
 }
 
 mod history;
+mod kinds;
 mod properties;
 mod undo;
 mod wire;
@@ -503,69 +483,5 @@ fn every_load_of_a_random_history_is_that_of_the_model(kind: &impl Kind) {
             storage = kind.reopen(storage);
             model.check(&storage);
         }
-    }
-}
-
-#[derive(Debug)]
-struct Memory;
-
-impl Kind for Memory {
-    type Storage = MemoryStorage;
-
-    fn open(&self) -> MemoryStorage {
-        MemoryStorage::new(IDENTITY)
-    }
-
-    fn reopen(&self, storage: MemoryStorage) -> MemoryStorage {
-        storage
-    }
-
-    fn crash(&self, storage: MemoryStorage, _: &mut Random) -> MemoryStorage {
-        storage
-    }
-}
-
-#[derive(Debug)]
-struct Simulated {
-    disk: SimDisk,
-    index: MapIndex,
-}
-
-impl Simulated {
-    fn new() -> Self {
-        Self { disk: SimDisk::new(1), index: MapIndex::default() }
-    }
-}
-
-impl Kind for Simulated {
-    type Storage = JournalStorage<SimDisk, MapIndex>;
-
-    fn open(&self) -> Self::Storage {
-        let (disk, index) = (self.disk.clone(), self.index.clone());
-        JournalStorage::open(disk, || Ok(index), tiny(), IDENTITY.uuid).unwrap()
-    }
-
-    fn crash(&self, storage: Self::Storage, random: &mut Random) -> Self::Storage {
-        drop(storage);
-        self.disk.crash();
-        self.index.crash(random);
-        self.open()
-    }
-}
-
-#[derive(Debug)]
-struct OnDisk(TempDir);
-
-impl OnDisk {
-    fn new() -> Self {
-        Self(tempfile::tempdir().unwrap())
-    }
-}
-
-impl Kind for OnDisk {
-    type Storage = JournalStorage<RealDisk, SledIndex>;
-
-    fn open(&self) -> Self::Storage {
-        super::open(self.0.path(), OpenOptions::new(IDENTITY.uuid)).unwrap()
     }
 }
