@@ -16,6 +16,7 @@ use crate::locks::LockId;
 use crate::server::Server;
 use crate::session::Caller;
 use crate::storage::{Applied, Operation, Refused};
+use crate::under_way::Passage;
 use crate::writes::Writes;
 
 /// What became of a group, in its order.
@@ -172,6 +173,8 @@ pub(crate) struct Committing {
     pub(crate) bytes: u64,
     /// The object locks that it holds, if it was voted on before.
     pub(crate) lock: Option<LockId>,
+    /// What keeps votes on its objects from being held against what is published.
+    pub(crate) passage: Passage,
     /// Its writer does not know what it changes, and is told like everybody else.
     pub(crate) tells_writer: bool,
 }

@@ -20,6 +20,7 @@ use crate::recent::Recent;
 use crate::server::Server;
 use crate::spill::Spills;
 use crate::storage::Storage;
+use crate::under_way::UnderWay;
 use crate::undo::Undos;
 use crate::votes::Votes;
 
@@ -36,6 +37,8 @@ pub(crate) struct Database {
     pub(crate) storage: Arc<dyn Storage>,
     /// It takes no commits, and hands out no names for new objects.
     pub(crate) read_only: bool,
+    /// There may be no room for a commit that has no conflicts.
+    pub(crate) has_quota: bool,
     /// The last tid that clients were told of; the storage itself may be further.
     pub(crate) published: Tid,
     /// What was published lately.
@@ -52,6 +55,8 @@ pub(crate) struct Database {
     pub(crate) catch_ups: CatchUps,
     /// Operations that wait for the commit stage.
     pub(crate) commits: CommitQueue,
+    /// What those of them write that have not locked it.
+    pub(crate) under_way: UnderWay,
     /// Votes that hold object locks, or wait for them.
     pub(crate) votes: Votes,
     /// Large transactions that are put into files.
@@ -156,10 +161,12 @@ impl Database {
         seed: u64,
     ) -> Self {
         let published = storage.last_tid();
+        let has_quota = storage.usage().quota_bytes.is_some();
         Self {
             name,
             storage,
             read_only: false,
+            has_quota,
             published,
             recent: Recent::new(published, limits.remembered_oids),
             hot: Hot::new(limits.hot_bytes, seed),
@@ -168,6 +175,7 @@ impl Database {
             loads: LoadQueue::default(),
             catch_ups: CatchUps::default(),
             commits: CommitQueue::default(),
+            under_way: UnderWay::default(),
             votes: Votes::default(),
             spills: Spills::default(),
             undos: Undos::default(),
@@ -179,6 +187,12 @@ impl Database {
             groups: Groups::default(),
             stages,
         }
+    }
+
+    /// Whether a commit that has no conflicts would be made, as far as is known.
+    pub(crate) fn takes_what_is_voted(&self) -> bool {
+        let is_well = self.trouble.is_none() && self.commits.index_failure.is_none();
+        is_well && !self.commits.broken && !self.has_quota
     }
 }
 

@@ -181,11 +181,7 @@ impl Server {
             %conn, peer, label, storage, reason, seconds, calls, commits, "session down"
         );
         let kept = transactions.into_values().filter_map(|mut txn| txn.take_lock());
-        for lock in votes.into_values().chain(kept) {
-            if self.rules.only_the_living || !self.databases.at(id).votes.waits(lock) {
-                self.release(cx, id, lock);
-            }
-        }
+        self.release_all(cx, id, votes.into_values().chain(kept).collect());
     }
 }
 

@@ -59,6 +59,7 @@ mod status;
 mod stop;
 pub mod storage;
 mod transaction;
+mod under_way;
 mod undo;
 mod votes;
 mod writes;

@@ -66,7 +66,9 @@ impl Server {
         first: Oid,
         count: u32,
     ) {
-        let pool = &mut self.databases.at_mut(id).oids;
+        let database = self.databases.at_mut(id);
+        database.recent.free_from(first);
+        let pool = &mut database.oids;
         pool.reserving = false;
         if pool.end != first.number() {
             pool.next = first.number();

@@ -13,6 +13,7 @@ use crate::outgoing;
 use crate::server::Server;
 use crate::session::Caller;
 use crate::storage::{Applied, Refused};
+use crate::under_way::Passage;
 use crate::writes::{MANY, Writes};
 
 impl Server {
@@ -76,10 +77,12 @@ impl Server {
         &mut self,
         cx: &mut Context<Self>,
         id: DatabaseId,
-        commit: Committing,
+        mut commit: Committing,
         result: Result<Applied, Refused>,
     ) {
         let (caller, lock) = (commit.caller, commit.lock);
+        let passage = core::mem::replace(&mut commit.passage, Passage::Locked);
+        self.databases.at_mut(id).under_way.end(passage);
         let before = self.buffered_bytes;
         self.buffered_bytes -= commit.memory;
         self.buffered(cx, caller.conn, before);

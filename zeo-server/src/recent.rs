@@ -1,7 +1,8 @@
 //! The memory of what was published lately: which transaction wrote which objects.
 //!
-//! Two questions are answered from it in the reactor's own turn: where a loaded revision has to be
-//! sealed, and what a returning client has missed.
+//! Three questions are answered from it in the reactor's own turn: where a loaded revision has to
+//! be sealed, what a returning client has missed, and whether a transaction that is voted on has read
+//! what is current.
 
 use std::collections::{BTreeSet, VecDeque};
 
@@ -21,6 +22,8 @@ pub(crate) struct Recent {
     large: VecDeque<Tid>,
     /// Every commit after this tid is remembered; the tid itself is one of this history.
     floor: Tid,
+    /// No commit that is forgotten wrote this object or one after it, if that is known.
+    unwritten: Option<Oid>,
     max_oids: usize,
 }
 
@@ -44,6 +47,7 @@ impl Recent {
             by_oid: BTreeSet::new(),
             large: VecDeque::new(),
             floor: last_tid,
+            unwritten: None,
             max_oids,
         }
     }
@@ -70,6 +74,8 @@ impl Recent {
         let Some((tid, oids)) = self.commits.pop_front() else { return 0 };
         self.oids -= oids.len();
         self.floor = tid;
+        let after = oids.last().map(|last| Oid::new(last.number().saturating_add(1)));
+        self.unwritten = self.unwritten.max(after.filter(|_| self.unwritten.is_some()));
         if self.large.front() == Some(&tid) {
             self.large.pop_front();
             return 1;
@@ -93,11 +99,36 @@ impl Recent {
     /// The first commit of very many oids after `tid` that wrote `oid`.
     fn first_large_after(&self, oid: Oid, tid: Tid) -> Option<Tid> {
         let from = self.large.partition_point(|&other| other <= tid);
-        self.large.range(from..).copied().find(|&large| {
-            let place = self.commits.binary_search_by_key(&large, |&(other, _)| other);
-            let commit = place.ok().and_then(|place| self.commits.get(place));
-            commit.is_some_and(|(_, oids)| oids.binary_search(&oid).is_ok())
-        })
+        self.large.range(from..).copied().find(|&large| self.wrote(large, oid))
+    }
+
+    /// Whether a remembered commit wrote `oid`.
+    fn wrote(&self, tid: Tid, oid: Oid) -> bool {
+        let place = self.commits.binary_search_by_key(&tid, |&(other, _)| other);
+        let commit = place.ok().and_then(|place| self.commits.get(place));
+        commit.is_some_and(|(_, oids)| oids.binary_search(&oid).is_ok())
+    }
+
+    /// The last commit that wrote `oid`, if it is remembered.
+    pub(crate) fn last_change(&self, oid: Oid) -> Option<Tid> {
+        let small = self.by_oid.range((oid, Tid::ZERO)..=(oid, Tid::MAX)).next_back();
+        let small = small.map(|&(_, tid)| tid);
+        small.max(self.large.iter().rev().copied().find(|&large| self.wrote(large, oid)))
+    }
+
+    /// Whether every commit after `tid` is remembered.
+    pub(crate) fn reaches(&self, tid: Tid) -> bool {
+        tid >= self.floor
+    }
+
+    /// Takes note of names that were free when this was said, from the first on.
+    pub(crate) fn free_from(&mut self, first: Oid) {
+        self.unwritten.get_or_insert(first);
+    }
+
+    /// Whether surely no commit ever wrote `oid` that is not remembered.
+    pub(crate) fn never_wrote(&self, oid: Oid) -> bool {
+        self.unwritten.is_some_and(|first| oid >= first)
     }
 
     /// The objects written after `tid`, some of them several times; `None` where the memory does
@@ -192,6 +223,32 @@ mod tests {
         assert_eq!(recent.len(), 9_001);
         assert_eq!(recent.first_after(B, tid(11)), Since::Forgotten);
         assert_eq!(recent.first_after(B, tid(12)), Since::ChangedAt(tid(14)));
+    }
+
+    #[test]
+    fn the_last_commit_of_an_object_is_found() {
+        let mut recent = Recent::new(tid(10), 5_000);
+        assert_eq!(recent.last_change(A), None);
+        recent.remember(tid(11), vec![A]);
+        recent.remember(tid(12), vec![A, B]);
+        assert_eq!(recent.last_change(A), Some(tid(12)));
+        recent.remember(tid(13), (1..=4_500).map(Oid::new).collect());
+        recent.remember(tid(14), vec![A]);
+        assert_eq!([A, B].map(|oid| recent.last_change(oid)), [Some(tid(14)), Some(tid(13))]);
+        assert!(recent.reaches(tid(10)) && !recent.reaches(tid(9)));
+    }
+
+    #[test]
+    fn it_knows_which_objects_were_never_written() {
+        let mut recent = Recent::new(tid(10), 1);
+        assert!(!recent.never_wrote(Oid::new(100)));
+        recent.free_from(Oid::new(50));
+        assert!(recent.never_wrote(Oid::new(50)) && !recent.never_wrote(Oid::new(49)));
+        recent.remember(tid(11), vec![A, Oid::new(60)]);
+        recent.remember(tid(12), vec![B]);
+        assert!(recent.never_wrote(Oid::new(61)) && !recent.never_wrote(Oid::new(60)));
+        recent.free_from(Oid::new(5));
+        assert!(!recent.never_wrote(Oid::new(60)));
     }
 
     #[test]

@@ -32,7 +32,12 @@ impl Writes {
         }
     }
 
-    /// The objects, once settled.
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// The objects; each once, in order, when they have been settled.
     pub(crate) fn oids(&self) -> Vec<Oid> {
         self.0.iter().map(|&(oid, _)| oid).collect()
     }

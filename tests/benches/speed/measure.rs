@@ -17,16 +17,19 @@ pub(crate) struct Sample {
     pub(crate) p99: f64,
 }
 
-/// Measures all sides in each round, one after the other; the results side by side.
+/// Measures all sides in each round, one after the other; the results side by side. Every second
+/// round goes backwards, because a side may leave work behind for the next one, such as an index.
 pub(crate) fn rounds<T, const N: usize>(
     plan: &Plan,
     mut sides: [&mut dyn FnMut() -> T; N],
 ) -> [Vec<T>; N] {
     let mut results = std::array::from_fn(|_| Vec::new());
+    let mut order: [usize; N] = std::array::from_fn(|place| place);
     for _ in 0..plan.rounds {
-        for (side, results) in sides.iter_mut().zip(&mut results) {
-            results.push(side());
+        for place in order {
+            results[place].push(sides[place]());
         }
+        order.reverse();
     }
     results
 }

@@ -10,6 +10,7 @@ use crate::locks::LockId;
 use crate::server::Server;
 use crate::session::Caller;
 use crate::storage::Operation;
+use crate::under_way::Passage;
 
 impl Server {
     pub(crate) fn tpc_finish(&mut self, cx: &mut Context<Self>, caller: Caller, number: TxnNumber) {
@@ -53,12 +54,16 @@ impl Server {
         Ballot { caller, transaction, .. }: Ballot,
         lock: Option<LockId>,
     ) {
+        let writes = transaction.writes();
+        let under_way = &mut self.databases.at_mut(id).under_way;
+        let passage = lock.map_or_else(|| under_way.begin(&writes), |_| Passage::Locked);
         let commit = Committing {
             caller,
-            writes: transaction.writes(),
+            writes,
             memory: transaction.memory(),
             bytes: transaction.bytes(),
             lock,
+            passage,
             tells_writer: !transaction.undoes().is_empty(),
         };
         let operation = Operation::Commit(transaction.into_commit());

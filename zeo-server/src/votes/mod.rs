@@ -11,12 +11,11 @@
 //! stage: it holds nothing while its client is waited for. Every other one is here from its vote to
 //! its end, under the name of its locks.
 
+mod check;
 mod finish;
 mod release;
 mod resolve;
 mod table;
-
-use std::collections::VecDeque;
 
 use zeo_proto::{Failure, Reply};
 use zeo_reactor::Context;
@@ -24,11 +23,9 @@ use zeo_reactor::Context;
 pub(crate) use table::{Ballot, Holder, VoteMode, Votes};
 use table::{State, Vote};
 
-use crate::commit_queue::Waiter;
 use crate::database::DatabaseId;
 use crate::locks::{LockId, Wants};
 use crate::server::Server;
-use crate::storage::{Applied, Operation, Refused};
 
 impl Server {
     /// Votes on a transaction that is complete: at once, or when it has its locks.
@@ -60,7 +57,9 @@ impl Server {
         }
         let lock = self.queue_vote(cx, id, wants, ballot);
         if is_free {
-            self.grant(cx, id, VecDeque::from([lock]));
+            self.grant(cx, id, vec![lock]);
+        } else {
+            self.await_locks(cx, id, lock);
         }
     }
 
@@ -75,11 +74,8 @@ impl Server {
         let (conn, number) = (ballot.caller.conn, ballot.number);
         let votes = &mut self.databases.at_mut(id).votes;
         let lock = votes.locks.request(wants);
-        let limit = self.limits.lock_wait;
-        let timer = cx.call_later(limit, move |server, cx| server.waited_too_long(cx, id, lock));
-        let (since, state, timer) = (cx.now(), State::Waiting(ballot), Some(timer));
-        votes.table.insert(lock, Vote { conn, number, since, state, timer });
-        votes.waiting.insert(lock);
+        let (since, state) = (cx.now(), State::Waiting(ballot));
+        votes.table.insert(lock, Vote { conn, number, since, state, timer: None });
         if let Some(session) = self.sessions.get_mut(&conn) {
             session.votes.insert(number, lock);
         }
@@ -87,30 +83,38 @@ impl Server {
         lock
     }
 
-    /// Goes on with votes that have got their locks, and with those that get theirs by that.
-    pub(super) fn grant(
-        &mut self,
-        cx: &mut Context<Self>,
-        id: DatabaseId,
-        mut granted: VecDeque<LockId>,
-    ) {
-        while let Some(lock) = granted.pop_front() {
-            granted.extend(self.granted(cx, id, lock));
+    /// A vote does not get its locks at once.
+    fn await_locks(&mut self, cx: &mut Context<Self>, id: DatabaseId, lock: LockId) {
+        let limit = self.limits.lock_wait;
+        let timer = cx.call_later(limit, move |server, cx| server.waited_too_long(cx, id, lock));
+        let votes = &mut self.databases.at_mut(id).votes;
+        votes.waiting.insert(lock);
+        if let Some(vote) = votes.table.get_mut(&lock) {
+            vote.timer = Some(timer);
         }
     }
 
-    /// A vote has its locks; returns who gets his because it needs them no more.
-    pub(super) fn granted(
-        &mut self,
-        cx: &mut Context<Self>,
-        id: DatabaseId,
-        lock: LockId,
-    ) -> Vec<LockId> {
-        let Some(ballot) = self.take_ballot(id, lock) else { return Vec::new() };
+    /// Goes on with votes that have got their locks, and with those that get theirs by that: one
+    /// after the other, since each may let go of what a thousand others wait for in a row.
+    pub(super) fn grant(&mut self, cx: &mut Context<Self>, id: DatabaseId, granted: Vec<LockId>) {
+        let votes = &mut self.databases.at_mut(id).votes;
+        votes.granted.extend(granted);
+        if core::mem::replace(&mut votes.is_granting, true) {
+            return;
+        }
+        while let Some(lock) = self.databases.at_mut(id).votes.granted.pop_front() {
+            self.granted(cx, id, lock);
+        }
+        self.databases.at_mut(id).votes.is_granting = false;
+    }
+
+    /// A vote has its locks.
+    fn granted(&mut self, cx: &mut Context<Self>, id: DatabaseId, lock: LockId) {
+        let Some(ballot) = self.take_ballot(id, lock) else { return };
         if ballot.mode.is_one_trip() {
-            let free = self.let_go(cx, id, lock);
+            let granted = self.let_go(cx, id, lock);
             self.enqueue_commit(cx, id, ballot, None);
-            return free;
+            return self.grant(cx, id, granted);
         }
         let limit = self.limits.lock_hold;
         let timer = cx.call_later(limit, move |server, cx| server.held_too_long(cx, id, lock));
@@ -122,7 +126,6 @@ impl Server {
             }
         }
         self.check(cx, id, lock, ballot);
-        Vec::new()
     }
 
     /// Takes up a vote whose client has resolved its conflicts, and whose locks it still holds.
@@ -137,45 +140,6 @@ impl Server {
             session.votes.insert(ballot.number, lock);
         }
         self.check(cx, id, lock, ballot);
-    }
-
-    /// Compares a transaction that has its locks with what is committed, behind every commit that
-    /// came before it.
-    pub(super) fn check(
-        &mut self,
-        cx: &mut Context<Self>,
-        id: DatabaseId,
-        lock: LockId,
-        ballot: Ballot,
-    ) {
-        let mut check = ballot.transaction.check();
-        check.bytes = check.bytes.saturating_add(self.databases.at(id).votes.promised);
-        self.set_state(id, lock, State::Checking(ballot));
-        self.enqueue(cx, id, Operation::Check(check), Waiter::Check(lock));
-    }
-
-    pub(crate) fn checked(
-        &mut self,
-        cx: &mut Context<Self>,
-        id: DatabaseId,
-        lock: LockId,
-        result: Result<Applied, Refused>,
-    ) {
-        // Without a ballot, its client has gone or aborted it meanwhile.
-        let Some(ballot) = self.take_ballot(id, lock) else { return };
-        match result {
-            Ok(Applied::Checked(conflicts)) => match conflicts.first() {
-                None => self.voted(cx, id, lock, ballot),
-                Some(_) if ballot.mode.resolving && ballot.transaction.rounds() < MOST_ROUNDS => {
-                    self.load_conflicts(cx, id, (lock, ballot), conflicts);
-                }
-                Some(&conflict) => {
-                    self.end_vote(cx, id, (lock, ballot), Refused::Conflict(conflict))
-                }
-            },
-            Ok(other) => unreachable!("a check was answered with {other:?}"),
-            Err(refused) => self.end_vote(cx, id, (lock, ballot), refused),
-        }
     }
 
     /// A transaction has no conflicts, and none can come while it holds its locks.
@@ -196,12 +160,8 @@ impl Server {
         self.set_state(id, lock, State::Voted(ballot));
         if !self.rules.keep_locks {
             let granted = self.databases.at_mut(id).votes.locks.release(lock);
-            self.grant(cx, id, granted.into());
+            self.grant(cx, id, granted);
         }
         self.reply(cx, caller, Reply::Voted);
     }
 }
-
-/// How often a client may resolve the conflicts of one transaction. Its locks keep new ones away
-/// from what it has locked, so it is what it writes in addition that it needs more rounds for.
-const MOST_ROUNDS: u32 = 10;

@@ -14,11 +14,27 @@ impl Server {
     pub(crate) fn release(&mut self, cx: &mut Context<Self>, id: DatabaseId, lock: LockId) {
         let granted = self.let_go(cx, id, lock);
         if self.rules.hand_over {
-            self.grant(cx, id, granted.into());
+            self.grant(cx, id, granted);
         }
     }
 
-    /// The same; returns who gets his locks by that.
+    /// The same for all the votes of a session that is gone. The latest first: none of them gets
+    /// what another lets go of, and goes on.
+    pub(crate) fn release_all(
+        &mut self,
+        cx: &mut Context<Self>,
+        id: DatabaseId,
+        mut locks: Vec<LockId>,
+    ) {
+        locks.sort_unstable();
+        for lock in locks.into_iter().rev() {
+            if self.rules.only_the_living || !self.databases.at(id).votes.waits(lock) {
+                self.release(cx, id, lock);
+            }
+        }
+    }
+
+    /// Lets go of a vote's locks; returns who gets his by that.
     pub(super) fn let_go(
         &mut self,
         cx: &mut Context<Self>,
@@ -100,10 +116,10 @@ impl Server {
         self.release(cx, id, lock);
     }
 
-    /// Ends the votes of a database that have not come to their finish: their clients hear that the
-    /// server is stopping.
+    /// Ends the votes of a database that have not come to their finish, the latest first; their
+    /// clients hear that the server is stopping.
     pub(crate) fn abort_votes(&mut self, cx: &mut Context<Self>, id: DatabaseId) {
-        for lock in self.databases.at(id).votes.unfinished() {
+        for lock in self.databases.at(id).votes.unfinished().into_iter().rev() {
             let waits = self.databases.at(id).votes.caller(lock);
             if let Some(ballot) = self.take_ballot(id, lock) {
                 self.forget_ballot(&ballot);

@@ -1,6 +1,6 @@
 //! The votes of one database, and how far each is.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use zeo_proto::TxnNumber;
 use zeo_reactor::{ConnId, Time, TimerId};
@@ -48,6 +48,9 @@ pub(crate) struct Votes {
     pub(super) table: BTreeMap<LockId, Vote>,
     /// Those that wait, in the order in which they came.
     pub(super) waiting: BTreeSet<LockId>,
+    /// Those that have got their locks and are gone on with in this turn.
+    pub(super) granted: VecDeque<LockId>,
+    pub(super) is_granting: bool,
     /// Bytes that those will write that have been told that they may, or are about to be.
     pub(super) promised: u64,
 }

@@ -33,6 +33,10 @@ pub(crate) struct Faults {
     pub(crate) load_waited: bool,
     /// Nothing is looked up in the history.
     pub(crate) held_history: bool,
+    /// No group is applied.
+    pub(crate) held_apply: bool,
+    /// One waits for that, or has waited.
+    pub(crate) apply_waited: bool,
     /// No commit may be applied before the index has caught up.
     pub(crate) overlay_full: bool,
     /// So many runs of the index fail; the next one catches up.
@@ -90,6 +94,16 @@ impl Faulty {
         self.faults().loaded.clone()
     }
 
+    fn wait_to_apply(&self) {
+        let mut faults = self.used();
+        faults.apply_waited |= faults.held_apply;
+        self.changed.notify_all();
+        let held = |now: &mut Faults| now.held_apply;
+        let (faults, waited) = self.changed.wait_timeout_while(faults, PATIENCE, held).unwrap();
+        drop(faults);
+        assert!(!waited.timed_out(), "the test waits for what waits for this");
+    }
+
     fn faults(&self) -> MutexGuard<'_, Faults> {
         self.faults.lock().unwrap()
     }
@@ -127,6 +141,7 @@ impl Storage for Faulty {
 
     fn apply(&self, group: Vec<Operation>, unix_micros: u64) -> Vec<Result<Applied, Refused>> {
         assert!(!self.used().overlay_full, "the server must wait for the index");
+        self.wait_to_apply();
         if self.used().disk_full {
             return vec![Err(Refused::DiskFull); group.len()];
         }

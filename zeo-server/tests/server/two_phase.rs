@@ -8,6 +8,7 @@ use zeo_proto::{
 };
 use zeo_server::{Limits, RunningServer, Server};
 
+use crate::faulty::Faulty;
 use crate::peer::{Answer, Peer, Stored, Txn, store};
 
 #[test]
@@ -47,6 +48,86 @@ fn a_commit_in_one_round_trip_waits_for_a_vote_on_its_object() {
     let conflict = Conflict { oid: Oid::new(1), committed: tid, read: Tid::ZERO };
     assert_eq!(other.answer(waits), Err(Failure::Conflict(conflict)));
     assert!(passes < tid);
+}
+
+/// A vote that went through the commit stage waited for the syncs of everybody's commits.
+#[test]
+fn a_vote_waits_for_commits_of_its_objects_and_for_no_others() {
+    let storage = Faulty::new();
+    let server = storage.serve(Limits::default());
+    let [mut voter, mut writer, mut other] = [(); 3].map(|()| Peer::connect(&server));
+    voter.call(Call::NewOids(10)).unwrap();
+    let tid = writer.commit(&Txn::new(1, 0, Tid::ZERO), &[new(1), new(2)]).unwrap();
+    storage.set(|faults| faults.held_apply = true);
+    let commit = writer.begin_commit(&Txn::new(2, 0, tid), &[(1, Some(tid), b"b")]);
+    storage.wait_until(|faults| faults.apply_waited);
+    let queued = other.begin_commit(&Txn::new(1, 1, tid), &[(4, None, b"b")]);
+    other.call(Call::Ping).unwrap();
+    // By its serial, as a new object, and as one that was not read.
+    voter.vote(&Txn::new(1, 2, tid), &[(2, Some(tid), b"c"), new(3), (5, None, b"c")]).unwrap();
+    let overtaken = [(2, 1), (3, 4)].map(|(number, oid)| {
+        let serial = Some(if oid == 1 { tid } else { Tid::ZERO });
+        voter.begin_vote(&Txn::new(number, 2, tid), &[(oid, serial, b"c")])
+    });
+    voter.call(Call::Ping).unwrap();
+    storage.set(|faults| faults.held_apply = false);
+    let [first, second] = [writer.answer(commit), other.answer(queued)].map(finished);
+    for (call, (oid, committed, read)) in
+        overtaken.into_iter().zip([(1, first, tid), (4, second, Tid::ZERO)])
+    {
+        let conflict = Conflict { oid: Oid::new(oid), committed, read };
+        assert_eq!(voter.answer(call), Err(Failure::Conflict(conflict)));
+    }
+    assert!(finished(voter.call(Call::TpcFinish(1))) > second);
+}
+
+/// Its second vote was granted the locks that its first one let go of, was on its way into the
+/// commit stage at once, and lost its locks there, because the session was gone.
+#[test]
+fn a_session_that_goes_does_not_hand_its_locks_to_itself() {
+    let server = Server::in_memory().unwrap();
+    let (mut goes, mut other) = (Peer::connect(&server), Peer::connect(&server));
+    let tid = goes.commit(&Txn::new(1, 0, Tid::ZERO), &[new(1)]).unwrap();
+    let store: Stored<'_> = (1, Some(tid), b"b");
+    goes.vote(&Txn::new(2, 0, tid), &[store]).unwrap();
+    goes.send(&Txn::new(3, 0, tid), &[store], Call::TpcVoteResolving(3, true));
+    goes.call(Call::Ping).unwrap();
+    drop(goes);
+    let call = other.begin_vote(&Txn::new(1, 1, tid), &[store]);
+    assert!(matches!(other.answer(call), Ok((Reply::Voted, _))));
+    finished(other.call(Call::TpcFinish(1)));
+}
+
+/// Each that was refused let the next one through from within, and a thousand were too many for
+/// the stack.
+#[test]
+fn many_who_wait_for_one_object_can_all_be_refused() {
+    let storage = Faulty::new();
+    let server = storage.serve(Limits::default());
+    let [mut voter, mut one, mut two] = [(); 3].map(|()| Peer::connect(&server));
+    voter.vote(&Txn::new(1, 0, Tid::ZERO), &[new(1)]).unwrap();
+    let stale = Some(Tid::new(1));
+    let waiting = [&mut one, &mut two].map(|peer| {
+        let vote = |number| peer.begin_vote(&Txn::new(number, 1, Tid::ZERO), &[(1, stale, b"b")]);
+        (1..=250).map(vote).collect::<Vec<_>>()
+    });
+    storage.set(|faults| faults.held_apply = true);
+    let last = voter.begin_commit(&Txn::new(2, 0, Tid::ZERO), &[new(2)]);
+    storage.wait_until(|faults| faults.apply_waited);
+    storage.set(|faults| {
+        faults.held_apply = false;
+        (faults.overlay_full, faults.index_failures) = (true, u32::MAX);
+    });
+    finished(voter.answer(last));
+    let full = voter.commit(&Txn::new(3, 0, Tid::ZERO), &[new(3)]);
+    assert!(matches!(full, Err(Failure::StorageFailed(_))), "{full:?}");
+    voter.say(&ClientMessage::TpcAbort(1));
+    for (peer, calls) in [&mut one, &mut two].into_iter().zip(waiting) {
+        for call in calls {
+            let answer = peer.answer(call);
+            assert!(matches!(answer, Err(Failure::StorageFailed(_))), "{answer:?}");
+        }
+    }
 }
 
 #[test]
