@@ -2,7 +2,8 @@
 //!
 //! `cargo bench -p zeo-tests --bench hostile` prints a line for every kind of hostile peer that the
 //! tests know: the 99th percentile of a client's cold loads, and of its durable commits, alone and
-//! beside such a peer. A peer has the lowest priority, because a real one burns a CPU of its own.
+//! beside such a peer. A peer gets the CPU when nobody else wants it, because a real one burns a CPU
+//! of its own.
 //! What it takes of this machine nonetheless is told apart by a control: the same is measured with
 //! the peer at a *second* daemon. The three take turns, round by round; a figure is the median of
 //! its rounds.
@@ -29,6 +30,7 @@ mod kinds;
 #[expect(dead_code, reason = "the tests do more with it")]
 mod wire;
 
+use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -102,9 +104,13 @@ fn under_attack(kind: &Kind, served: &Served, f: impl FnOnce()) {
     });
 }
 
-/// A hostile peer has a machine of its own; here it gets what the server and its clients leave.
+/// A hostile peer has a machine of its own; here it gets what the server and its clients leave. By
+/// the scheduler's idle policy, since a thread of low priority still keeps its CPU for a slice of
+/// some milliseconds when another one wakes.
 fn leave_the_cpu_to_others() {
-    let _: Result<_, _> = rustix::process::nice(19);
+    let thread = rustix::thread::gettid().as_raw_nonzero().to_string();
+    let status = Command::new("chrt").args(["--idle", "--pid", "0", &thread]).status().unwrap();
+    assert!(status.success(), "chrt, of util-linux: {status}");
 }
 
 /// The 99th percentile of each round, in microseconds.
