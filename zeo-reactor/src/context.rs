@@ -41,6 +41,8 @@ pub struct Context<S> {
     pub(crate) connects: Vec<(KindId, Address)>,
     /// Connections whose transport was lent since the last flush.
     pub(crate) touched: Vec<ConnId>,
+    /// Connections that had no share of the turn in which they were touched, or need more.
+    pub(crate) behind: VecDeque<ConnId>,
     /// Connections to read from, and to drain when they were resumed.
     pub(crate) reading: Vec<ConnId>,
     pub(crate) accepting: Vec<Key>,
@@ -251,6 +253,7 @@ impl<S: 'static> Context<S> {
             soon: VecDeque::new(),
             connects: Vec::new(),
             touched: Vec::new(),
+            behind: VecDeque::new(),
             reading: Vec::new(),
             accepting: Vec::new(),
             busy: false,
@@ -310,6 +313,7 @@ impl<S: 'static> Context<S> {
         let idle = self.soon.is_empty()
             && self.connects.is_empty()
             && self.touched.is_empty()
+            && self.behind.is_empty()
             && self.reading.is_empty()
             && self.accepting.is_empty();
         !idle || self.stopping == Stopping::Asked || self.may_shut_down()

@@ -52,33 +52,51 @@ impl Output {
         *self = Self::default();
     }
 
-    /// Hands pieces to `write` until it takes no more. `Ok(false)` when it would block.
+    /// Hands pieces to `write` until it takes no more, or has taken `most` bytes. `Ok(false)` when it
+    /// would block.
     pub(crate) fn flush(
         &mut self,
+        most: usize,
         mut write: impl FnMut(&[IoSlice<'_>]) -> io::Result<usize>,
     ) -> io::Result<bool> {
-        while self.len > 0 {
-            match self.write_once(&mut write) {
+        let mut left = most;
+        while self.len > 0 && left > 0 {
+            match self.write_once(left, &mut write) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(written) => self.advance(written),
+                Ok(written) => {
+                    self.advance(written);
+                    left = left.saturating_sub(written);
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }
         }
-        self.shrink();
+        if self.len == 0 {
+            self.shrink();
+        }
         Ok(true)
     }
 
     fn write_once(
         &self,
+        most: usize,
         write: &mut impl FnMut(&[IoSlice<'_>]) -> io::Result<usize>,
     ) -> io::Result<usize> {
         if self.queue.is_empty() {
-            return write(&[IoSlice::new(&self.tail)]);
+            return write(&[IoSlice::new(at_most(&self.tail, most))]);
         }
         let pieces = self.queue.iter().map(|piece| &**piece).chain([&*self.tail]);
-        let slices: Vec<_> = pieces.take(SLICES_MAX).map(IoSlice::new).collect();
+        let mut left = most;
+        let slices: Vec<_> = pieces
+            .map(|piece| {
+                let piece = at_most(piece, left);
+                left -= piece.len();
+                IoSlice::new(piece)
+            })
+            .take_while(|piece| !piece.is_empty())
+            .take(SLICES_MAX)
+            .collect();
         write(&slices)
     }
 
@@ -107,6 +125,10 @@ impl Output {
     }
 }
 
+fn at_most(piece: &[u8], most: usize) -> &[u8] {
+    piece.get(..most).unwrap_or(piece)
+}
+
 /// Smaller pieces are copied: that costs less than a slice of their own in each write.
 const UNCOPIED_MIN: usize = 4 * 1024;
 /// Pieces in one write; the systems' own limit is 1,024.
@@ -123,10 +145,26 @@ mod tests {
         for step in [1, 2, 7, 4096, usize::MAX] {
             let (mut output, expected) = filled();
             let mut written = Vec::new();
-            let done = output.flush(|slices| Ok(take(slices, step, &mut written)));
+            let done = output.flush(usize::MAX, |slices| Ok(take(slices, step, &mut written)));
             assert!(done.unwrap());
             assert_eq!((output.len(), written.len()), (0, expected.len()));
             assert!(written == expected, "step {step}");
+        }
+    }
+
+    #[test]
+    fn what_is_too_much_at_once_leaves_later() {
+        for most in [1, 6, 4_500, 1 << 20] {
+            let (mut output, expected) = filled();
+            let mut written = Vec::new();
+            while output.len() > 0 {
+                let before = written.len();
+                assert!(
+                    output.flush(most, |slices| Ok(take(slices, 4_096, &mut written))).unwrap()
+                );
+                assert!((1..=most).contains(&(written.len() - before)));
+            }
+            assert!(written == expected, "at most {most}");
         }
     }
 
@@ -135,7 +173,7 @@ mod tests {
         let (mut output, expected) = filled();
         let mut written = Vec::new();
         let mut room = 5000;
-        let done = output.flush(|slices| {
+        let done = output.flush(usize::MAX, |slices| {
             let taken = take(slices, room, &mut written);
             room -= taken;
             if taken == 0 { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(taken) }
@@ -148,7 +186,9 @@ mod tests {
     fn an_emptied_output_keeps_no_large_buffer() {
         let mut output = Output::default();
         output.copy(&vec![0; 1 << 20]);
-        output.flush(|slices| Ok(slices.iter().map(|slice| slice.len()).sum())).unwrap();
+        output
+            .flush(usize::MAX, |slices| Ok(slices.iter().map(|slice| slice.len()).sum()))
+            .unwrap();
         assert!(output.tail.capacity() <= TAIL_KEPT);
     }
 

@@ -66,6 +66,8 @@ pub struct Transport {
     closing: Closing,
     /// In the reactor's list of connections to look after.
     pub(crate) touched: bool,
+    /// In the list of those whose turn has not come yet.
+    pub(crate) behind: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -91,6 +93,7 @@ impl Transport {
             left_told: 0,
             closing: Closing::No,
             touched: false,
+            behind: false,
         }
     }
 
@@ -255,7 +258,7 @@ mod tests {
         assert!(!transport.take_drained(), "never was above");
         transport.write(b"3");
         assert!(!transport.take_drained(), "still above");
-        transport.output.flush(|_| Ok(1)).unwrap();
+        transport.output.flush(usize::MAX, |_| Ok(1)).unwrap();
         assert!(transport.take_drained());
         assert!(!transport.take_drained());
     }

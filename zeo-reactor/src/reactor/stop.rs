@@ -65,7 +65,7 @@ impl<S: 'static> Reactor<S> {
         }
         for key in self.cx.conns.keys() {
             let id = ConnId(key);
-            self.write(id);
+            self.write(id, usize::MAX);
             match self.cx.transport(id) {
                 Some(_) => self.lose(id, LostReason::Stopped),
                 None => self.failed(id, stopped()),
@@ -79,6 +79,7 @@ impl<S: 'static> Reactor<S> {
         cx.limits.clear();
         cx.soon.clear();
         cx.touched.clear();
+        cx.behind.clear();
         cx.reading.clear();
         cx.accepting.clear();
         for (kind, _) in mem::take(&mut cx.connects) {

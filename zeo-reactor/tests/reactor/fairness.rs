@@ -2,7 +2,8 @@
 
 use std::{
     collections::VecDeque,
-    io::{self, IoSlice},
+    io::{self, IoSlice, Read},
+    net::TcpStream,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering::SeqCst},
@@ -17,7 +18,7 @@ use zeo_reactor::{
     sim::{SimDriver, World},
 };
 
-use crate::kit::{Log, Mio, Place, Recorder, join, on_transport};
+use crate::kit::{Log, Mio, Place, Recorder, Seen, join, on_transport};
 
 #[test]
 fn one_connection_is_read_only_so_far_in_a_turn() {
@@ -70,6 +71,81 @@ fn an_event_that_took_long_ends_the_turn_of_its_connection() {
         }
         assert_eq!(reactor.shared().notes.len(), expected);
     }
+}
+
+/// Telling five hundred connections of one thing took milliseconds, in which nobody was answered.
+#[test]
+fn news_to_many_takes_several_turns_and_an_answer_does_not_wait_for_them() {
+    let (mut reactor, mut peers) = served(200);
+    let conns = made(&reactor);
+    on_all(&mut reactor, &conns, &[1; 100]);
+    reactor.turn(None).unwrap();
+    let told = peers.iter_mut().filter_map(|peer| received(peer).checked_sub(1)).count();
+    assert!((1..=40).contains(&told), "{told} writes in one turn");
+    let asking = conns.len() - 1;
+    assert_eq!(received(&mut peers[asking]), 0);
+    on_all(&mut reactor, &conns[asking..], &[2; 10]);
+    reactor.turn(None).unwrap();
+    assert_eq!(received(&mut peers[asking]), 110, "the news first, then the answer");
+    // The driver has nothing to tell, so this hangs if the others are forgotten.
+    let mut left = conns.len() - 1 - told;
+    while left > 0 {
+        reactor.turn(None).unwrap();
+        left -= peers[..asking].iter_mut().filter_map(|peer| received(peer).checked_sub(1)).count();
+    }
+}
+
+/// A MiB for one took a millisecond of everybody's time.
+#[test]
+fn large_output_leaves_in_several_turns_and_what_is_short_goes_first() {
+    let (mut reactor, mut peers) = served(2);
+    let conns = made(&reactor);
+    on_all(&mut reactor, &conns[..1], &[1; 2_000_000]);
+    let mut total = 0;
+    while total < 2_000_000 {
+        on_all(&mut reactor, &conns[1..], &[2; 10]);
+        // The driver may have nothing to tell, so this hangs if what was left is forgotten.
+        reactor.turn(None).unwrap();
+        assert_eq!(received(&mut peers[1]), 10);
+        let now = received(&mut peers[0]);
+        assert!(now <= 640 << 10, "{now} bytes in a turn");
+        total += now;
+    }
+}
+
+/// A reactor and so many peers that are connected to it.
+fn served(count: usize) -> (Reactor<Log>, Vec<TcpStream>) {
+    let mut reactor = Mio.reactor();
+    let (_, address) =
+        reactor.with(|_, cx| cx.listen(&Mio.address(), Recorder::new("server")).unwrap());
+    let mut peers = Vec::new();
+    for number in 1..=count {
+        peers.push(TcpStream::connect(address.to_string()).unwrap());
+        peers.last().unwrap().set_nonblocking(true).unwrap();
+        Mio.until(&mut reactor, |log| log.seen.len() == number);
+    }
+    (reactor, peers)
+}
+
+fn made(reactor: &Reactor<Log>) -> Vec<ConnId> {
+    let made = reactor.shared().seen.iter().filter_map(|seen| match seen {
+        Seen::Made(_, conn) => Some(*conn),
+        _ => None,
+    });
+    made.collect()
+}
+
+fn on_all(reactor: &mut Reactor<Log>, conns: &[ConnId], data: &[u8]) {
+    reactor.with(|_, cx| conns.iter().for_each(|conn| cx.transport(*conn).unwrap().write(data)));
+}
+
+/// How many bytes have arrived.
+fn received(peer: &mut TcpStream) -> usize {
+    let (mut buffer, mut total) = (vec![0; 1 << 16], 0);
+    while let Ok(read @ 1..) = peer.read(&mut buffer) {
+        total += read;
+    }
+    total
 }
 
 /// A listener out of file descriptors stays ready for ever: it must neither be dropped nor be
