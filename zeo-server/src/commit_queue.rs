@@ -19,8 +19,8 @@ use crate::storage::{Applied, Operation, Refused};
 use crate::under_way::Passage;
 use crate::writes::Writes;
 
-/// What became of a group, in its order.
-pub(crate) type Results = Vec<Result<Applied, Refused>>;
+/// What became of a group, in its order, and what each operation of it writes.
+pub(crate) type Results = Vec<(Result<Applied, Refused>, Writes)>;
 
 /// Operations of one database that wait for the commit stage, or are in it.
 ///
@@ -165,8 +165,6 @@ pub(crate) enum Waiter {
 #[derive(Debug)]
 pub(crate) struct Committing {
     pub(crate) caller: Caller,
-    /// What it writes, with the data that is in memory.
-    pub(crate) writes: Writes,
     /// Bytes that it holds in memory.
     pub(crate) memory: u64,
     /// How long it is, in bytes.
@@ -180,21 +178,6 @@ pub(crate) struct Committing {
 }
 
 impl Waiter {
-    /// Lends what is written to the stage.
-    fn take_writes(&mut self) -> Writes {
-        match self {
-            Self::Commit(commit) => core::mem::take(&mut commit.writes),
-            Self::Check(_) | Self::Oids(_) | Self::Outcome(_) => Writes::default(),
-        }
-    }
-
-    /// Gives it back.
-    pub(crate) fn set_writes(&mut self, settled: Writes) {
-        if let Self::Commit(commit) = self {
-            commit.writes = settled;
-        }
-    }
-
     fn bytes(&self) -> u64 {
         if let Self::Commit(commit) = self { commit.bytes } else { 0 }
     }
@@ -250,16 +233,14 @@ impl Server {
             }
             return;
         }
-        let (operations, mut waiters) = database.commits.take_group(max_operations, max_bytes);
+        let (operations, waiters) = database.commits.take_group(max_operations, max_bytes);
         let storage = Arc::clone(&database.storage);
         let unix_micros = cx.unix_micros();
         database.commits.applying = true;
         database.groups.sizes.add(operations.len() as u64);
-        let mut writes: Vec<Writes> = waiters.iter_mut().map(Waiter::take_writes).collect();
         let work = move || {
-            let results = storage.apply(operations, unix_micros);
-            writes.iter_mut().for_each(Writes::settle);
-            (results, writes)
+            let writes: Vec<Writes> = operations.iter().map(Writes::of).collect();
+            storage.apply(operations, unix_micros).into_iter().zip(writes).collect()
         };
         let then = move |server: &mut Self, cx: &mut Context<Self>, done| {
             server.applied(cx, id, waiters, done);
@@ -269,7 +250,8 @@ impl Server {
 
     fn refuse_waiting(&mut self, cx: &mut Context<Self>, id: DatabaseId, failure: &str) {
         for waiter in self.databases.at_mut(id).commits.drain() {
-            self.complete(cx, id, waiter, Err(Refused::Failed(failure.to_owned())));
+            let refused = Err(Refused::Failed(failure.to_owned()));
+            self.complete(cx, id, waiter, (refused, Writes::default()));
         }
     }
 

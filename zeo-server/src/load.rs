@@ -370,11 +370,12 @@ impl Found {
 }
 
 /// Answers and loads of one lane in one turn.
-const STEPS_PER_TURN: usize = 256;
+const STEPS_PER_TURN: usize = 64;
 /// A job takes at most so many loads, so that a long queue is shared among the threads.
-const LOADS_PER_JOB: usize = 64;
-/// Bytes after which a job leaves the rest of its loads undone: 4 MiB.
-const BYTES_PER_JOB: usize = 4 << 20;
+const LOADS_PER_JOB: usize = 32;
+/// Bytes after which a job leaves the rest of its loads undone, for others' loads to come before them:
+/// 512 KiB.
+const BYTES_PER_JOB: usize = 512 << 10;
 /// Bytes of waiting output at which a session's loads wait too, and it is not read: 512 KiB. The largest answer on top
 /// of that is within the bound for a peer's output.
 pub(crate) const CONGESTED: usize = 512 << 10;

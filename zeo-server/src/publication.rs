@@ -13,7 +13,6 @@ use crate::outgoing;
 use crate::server::Server;
 use crate::session::Caller;
 use crate::storage::{Applied, Refused};
-use crate::under_way::Passage;
 use crate::writes::{MANY, Writes};
 
 impl Server {
@@ -22,16 +21,11 @@ impl Server {
         &mut self,
         cx: &mut Context<Self>,
         id: DatabaseId,
-        mut waiters: Vec<Waiter>,
-        done: Result<(Results, Vec<Writes>), JobPanicked>,
+        waiters: Vec<Waiter>,
+        done: Result<Results, JobPanicked>,
     ) {
-        let results = match done {
-            Ok((results, writes)) => {
-                waiters.iter_mut().zip(writes).for_each(|(waiter, w)| waiter.set_writes(w));
-                results
-            }
-            Err(panicked) => self.apply_panicked(id, &panicked, waiters.len()),
-        };
+        let count = waiters.len();
+        let results = done.unwrap_or_else(|panicked| self.apply_panicked(id, &panicked, count));
         let database = self.databases.at_mut(id);
         database.commits.applying = false;
         // Before the next job is begun: until then the stage has worked for groups up to this one.
@@ -52,10 +46,12 @@ impl Server {
         cx: &mut Context<Self>,
         id: DatabaseId,
         waiter: Waiter,
-        result: Result<Applied, Refused>,
+        (result, writes): (Result<Applied, Refused>, Writes),
     ) {
         match (waiter, result) {
-            (Waiter::Commit(commit), result) => self.committed(cx, id, commit, result),
+            (Waiter::Commit(commit), result) => {
+                self.committed(cx, id, commit, result.map(|applied| (applied, writes)));
+            }
             (Waiter::Check(lock), result) => self.checked(cx, id, lock, result),
             (Waiter::Oids(count), Ok(Applied::Reserved(first))) => {
                 self.reserved(cx, id, first, count);
@@ -77,18 +73,24 @@ impl Server {
         &mut self,
         cx: &mut Context<Self>,
         id: DatabaseId,
-        mut commit: Committing,
-        result: Result<Applied, Refused>,
+        commit: Committing,
+        result: Result<(Applied, Writes), Refused>,
     ) {
-        let (caller, lock) = (commit.caller, commit.lock);
-        let passage = core::mem::replace(&mut commit.passage, Passage::Locked);
+        let Committing { caller, memory, lock, passage, tells_writer, .. } = commit;
         self.databases.at_mut(id).under_way.end(passage);
         let before = self.buffered_bytes;
-        self.buffered_bytes -= commit.memory;
+        self.buffered_bytes -= memory;
         self.buffered(cx, caller.conn, before);
         match result {
-            Ok(Applied::Committed(tid)) => self.finished(cx, id, tid, commit),
-            Ok(other) => unreachable!("a commit was answered with {other:?}"),
+            Ok((Applied::Committed(tid), writes)) => {
+                // A transaction that was sent again was published the first time.
+                if tid > self.databases.at(id).published {
+                    let knows = (!tells_writer).then_some(caller.conn);
+                    self.publish(cx, id, tid, (knows, writes));
+                }
+                self.finished(cx, caller, tid);
+            }
+            Ok((other, _)) => unreachable!("a commit was answered with {other:?}"),
             Err(refused) => self.refused(cx, id, caller, refused),
         }
         if let Some(lock) = lock {
@@ -96,25 +98,15 @@ impl Server {
         }
     }
 
-    /// Publishes a durable commit and answers its writer.
-    fn finished(
-        &mut self,
-        cx: &mut Context<Self>,
-        id: DatabaseId,
-        tid: Tid,
-        Committing { caller, writes, tells_writer, .. }: Committing,
-    ) {
-        // A transaction that was sent again was published the first time.
-        if tid > self.databases.at(id).published {
-            let knows = (!tells_writer).then_some(caller.conn);
-            self.publish(cx, id, tid, (knows, writes));
-        }
+    /// Answers the writer of a durable commit.
+    fn finished(&mut self, cx: &mut Context<Self>, caller: Caller, tid: Tid) {
         if let Some(session) = self.sessions.get_mut(&caller.conn) {
             session.commits += 1;
         }
         self.reply(cx, caller, Reply::Finished(tid));
     }
 
+    /// Makes a durable commit visible to everybody.
     fn publish(
         &mut self,
         cx: &mut Context<Self>,
@@ -205,18 +197,14 @@ impl Server {
     }
 
     /// Whether the group is durable is not known: that is said to everybody in it.
-    fn apply_panicked(
-        &mut self,
-        id: DatabaseId,
-        panicked: &JobPanicked,
-        count: usize,
-    ) -> Vec<Result<Applied, Refused>> {
+    fn apply_panicked(&mut self, id: DatabaseId, panicked: &JobPanicked, count: usize) -> Results {
         tracing::error!("the commit stage panicked: {panicked}");
         if self.limits.abort_on_panic {
             std::process::abort();
         }
         self.databases.at_mut(id).commits.broken = true;
-        vec![Err(Refused::Unknown("the commit stage panicked".to_owned())); count]
+        let unknown = || Err(Refused::Unknown("the commit stage panicked".to_owned()));
+        std::iter::repeat_with(|| (unknown(), Writes::default())).take(count).collect()
     }
 }
 

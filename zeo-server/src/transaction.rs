@@ -1,14 +1,11 @@
 //! A transaction while it gathers, and what of it is in memory.
 
-use std::collections::BTreeMap;
-
 use zeo_proto::{Begin, Failure, Oid, Tid, TxnMeta};
 
 use crate::limits::Limits;
 use crate::locks::{LockId, Wants};
 use crate::spill::SpillKey;
 use crate::storage::{Check, Commit, Record, SpillFile};
-use crate::writes::{MANY, Writes};
 
 /// A transaction between `tpc_begin` and the commit stage.
 #[derive(Debug)]
@@ -91,14 +88,6 @@ impl OpenTransaction {
     /// Why its vote will fail, if so.
     pub(crate) fn failure(&self) -> Option<&Failure> {
         self.failed.as_ref()
-    }
-
-    /// What it writes, with the data that is in memory, unless that is too many to be kept there.
-    pub(crate) fn writes(&self) -> Writes {
-        let records = self.spilled.iter().chain(&self.records);
-        let is_kept = self.spilled.len() + self.records.len() <= MANY;
-        let data = |record: &Record| record.body.held().filter(|_| is_kept).cloned();
-        Writes::new(records.map(|record| (record.oid, data(record))).collect())
     }
 
     /// Bytes that it holds in memory.
@@ -197,12 +186,10 @@ impl OpenTransaction {
     /// What has to be known of it to tell whether it conflicts.
     pub(crate) fn check(&self) -> Check {
         let records = self.spilled.iter().chain(&self.records);
-        // Of two records of one object, the later counts.
-        let writes: BTreeMap<Oid, &Record> = records.map(|record| (record.oid, record)).collect();
-        let data: u64 = writes.values().map(|record| record.body.size()).sum();
+        let data: u64 = records.clone().map(|record| record.body.size()).sum();
         Check {
             snapshot: self.snapshot(),
-            writes: writes.into_iter().map(|(oid, record)| (oid, record.serial)).collect(),
+            writes: records.map(|record| (record.oid, record.serial)).collect(),
             read_current: self.read_current.clone(),
             bytes: data + self.begin.meta.size() as u64,
         }
@@ -273,7 +260,12 @@ impl OpenTransaction {
     /// Ready for the commit stage.
     pub(crate) fn into_commit(self) -> Commit {
         let Self { begin, spilled: mut records, records: last, read_current, restore, .. } = self;
-        records.extend(last);
+        if records.is_empty() {
+            // Very many are not copied in a turn.
+            records = last;
+        } else {
+            records.extend(last);
+        }
         let Begin { id, snapshot, meta } = begin;
         Commit { id, snapshot, meta, records, read_current, restore }
     }

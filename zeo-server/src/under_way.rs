@@ -7,8 +7,6 @@ use std::collections::BTreeMap;
 
 use zeo_proto::Oid;
 
-use crate::writes::Writes;
-
 /// Which objects are being written by somebody who has not locked them.
 #[derive(Debug, Default)]
 pub(crate) struct UnderWay {
@@ -31,12 +29,12 @@ pub(crate) enum Passage {
 
 impl UnderWay {
     /// A commit without locks sets out.
-    pub(crate) fn begin(&mut self, writes: &Writes) -> Passage {
-        if writes.len() > LISTED {
+    pub(crate) fn begin(&mut self, written: impl ExactSizeIterator<Item = Oid>) -> Passage {
+        if written.len() > LISTED {
             self.large += 1;
             return Passage::Large;
         }
-        let oids = writes.oids();
+        let oids: Vec<Oid> = written.collect();
         for &oid in &oids {
             *self.objects.entry(oid).or_default() += 1;
         }
@@ -80,7 +78,7 @@ mod tests {
     #[test]
     fn an_object_is_under_way_until_the_last_commit_of_it_ends() {
         let mut under_way = UnderWay::default();
-        let (one, two) = (under_way.begin(&writes([A, A])), under_way.begin(&writes([A, B])));
+        let [one, two] = [[A, A], [A, B]].map(|oids| under_way.begin(oids.into_iter()));
         assert!(under_way.has(A) && under_way.has(B));
         under_way.end(one);
         assert!(under_way.has(A) && under_way.has(B));
@@ -91,14 +89,10 @@ mod tests {
     #[test]
     fn a_large_commit_may_write_anything() {
         let mut under_way = UnderWay::default();
-        let large = under_way.begin(&writes((0..=LISTED as u64).map(|_| A)));
+        let large = under_way.begin(vec![A; LISTED + 1].into_iter());
         assert!(under_way.has(B));
         under_way.end(large);
         under_way.end(Passage::Locked);
         assert!(!under_way.has(B) && !under_way.has(A));
-    }
-
-    fn writes(oids: impl IntoIterator<Item = Oid>) -> Writes {
-        Writes::new(oids.into_iter().map(|oid| (oid, None)).collect())
     }
 }

@@ -6,38 +6,32 @@
 use bytes::Bytes;
 use zeo_proto::Oid;
 
+use crate::storage::{Commit, Operation, Record};
+
 /// Objects and, where it is in memory, their new data; `None` forgets what was known of one.
 #[derive(Debug, Default)]
 pub(crate) struct Writes(Vec<(Oid, Option<Bytes>)>);
 
 impl Writes {
-    /// In the order in which they were stored; of two of one object, the later counts.
-    pub(crate) fn new(stored: Vec<(Oid, Option<Bytes>)>) -> Self {
-        Self(stored)
-    }
-
-    /// Brings them into order. The data of very many is let go: it is not worth the turn that it
-    /// would take to keep it.
-    pub(crate) fn settle(&mut self) {
-        self.0.sort_by_key(|&(oid, _)| oid);
-        self.0.dedup_by(|later, kept| {
+    /// What an operation writes; of two records of one object, the later counts. The data of very
+    /// many is not kept: it is not worth the turn that it would take.
+    pub(crate) fn of(operation: &Operation) -> Self {
+        let Operation::Commit(Commit { records, .. }) = operation else { return Self::default() };
+        let is_kept = records.len() <= MANY;
+        let data = |record: &Record| record.body.held().filter(|_| is_kept).cloned();
+        let mut writes: Vec<_> = records.iter().map(|record| (record.oid, data(record))).collect();
+        writes.sort_by_key(|&(oid, _)| oid);
+        writes.dedup_by(|later, kept| {
             let is_same = later.0 == kept.0;
             if is_same {
                 core::mem::swap(later, kept);
             }
             is_same
         });
-        if self.0.len() > MANY {
-            self.0.iter_mut().for_each(|(_, data)| *data = None);
-        }
+        Self(writes)
     }
 
-    /// How many there are.
-    pub(crate) fn len(&self) -> usize {
-        self.0.len()
-    }
-
-    /// The objects; each once, in order, when they have been settled.
+    /// The objects.
     pub(crate) fn oids(&self) -> Vec<Oid> {
         self.0.iter().map(|&(oid, _)| oid).collect()
     }
@@ -53,16 +47,42 @@ pub(crate) const MANY: usize = 4_096;
 
 #[cfg(test)]
 mod tests {
+    use zeo_proto::{Tid, TxnId, TxnMeta};
+
     use super::*;
 
     #[test]
     fn of_two_writes_of_one_object_the_later_counts() {
-        let data = |text: &'static str| Some(Bytes::from_static(text.as_bytes()));
+        let data = |text: &'static str| Bytes::from_static(text.as_bytes());
         let (a, b) = (Oid::new(1), Oid::new(2));
-        let mut writes =
-            Writes::new(vec![(b, data("1")), (a, data("2")), (b, data("3")), (b, None)]);
-        writes.settle();
+        let stores = [(b, "1"), (a, "2"), (b, "3")];
+        let mut records: Vec<Record> =
+            stores.map(|(oid, text)| Record::store(oid, None, data(text), None)).into();
+        records.push(Record::delete(b, None));
+        let writes = Writes::of(&Operation::Commit(commit(records)));
         assert_eq!(writes.oids(), [a, b]);
-        assert_eq!(writes.into_data().collect::<Vec<_>>(), [(a, data("2")), (b, None)]);
+        assert_eq!(writes.into_data().collect::<Vec<_>>(), [(a, Some(data("2"))), (b, None)]);
+    }
+
+    #[test]
+    fn the_data_of_very_many_is_not_kept() {
+        let record = |number| Record::store(Oid::new(number), None, Bytes::from("a"), None);
+        for (count, is_kept) in [(MANY, true), (MANY + 1, false)] {
+            let records = (0..count as u64).map(record).collect();
+            let writes = Writes::of(&Operation::Commit(commit(records)));
+            assert_eq!(writes.oids().len(), count);
+            assert!(writes.into_data().all(|(_, data)| data.is_some() == is_kept));
+        }
+    }
+
+    fn commit(records: Vec<Record>) -> Commit {
+        Commit {
+            id: TxnId::default(),
+            snapshot: Tid::ZERO,
+            meta: TxnMeta::default(),
+            records,
+            read_current: Vec::new(),
+            restore: None,
+        }
     }
 }

@@ -43,8 +43,9 @@ pub(super) fn conflicts<E>(
     mut current: impl FnMut(Oid) -> Result<Tid, E>,
 ) -> Result<Vec<Conflict>, E> {
     let reads = check.read_current.iter().map(|&(oid, read)| (oid, Some(read)));
+    let writes: BTreeMap<Oid, Option<Tid>> = check.writes.iter().copied().collect();
     let mut conflicts = Vec::new();
-    for (oid, serial) in check.writes.iter().copied().chain(reads) {
+    for (oid, serial) in writes.into_iter().chain(reads) {
         conflicts.extend(conflict(oid, serial, current(oid)?, check.snapshot));
         if conflicts.len() == MAX_BATCH {
             break;

@@ -275,7 +275,7 @@ pub struct Commit {
 pub struct Check {
     /// The last tid that its reads saw.
     pub snapshot: Tid,
-    /// The objects that it writes, each once, with the serials read.
+    /// The objects that it writes, with the serials read; of two of one object, the later counts.
     pub writes: Vec<(Oid, Option<Tid>)>,
     /// Objects that it read and depends on, with the serials read.
     pub read_current: Vec<(Oid, Tid)>,

@@ -54,19 +54,14 @@ impl Server {
         Ballot { caller, transaction, .. }: Ballot,
         lock: Option<LockId>,
     ) {
-        let writes = transaction.writes();
+        let (memory, bytes) = (transaction.memory(), transaction.bytes());
+        let tells_writer = !transaction.undoes().is_empty();
+        let commit = transaction.into_commit();
         let under_way = &mut self.databases.at_mut(id).under_way;
-        let passage = lock.map_or_else(|| under_way.begin(&writes), |_| Passage::Locked);
-        let commit = Committing {
-            caller,
-            writes,
-            memory: transaction.memory(),
-            bytes: transaction.bytes(),
-            lock,
-            passage,
-            tells_writer: !transaction.undoes().is_empty(),
-        };
-        let operation = Operation::Commit(transaction.into_commit());
+        let written = commit.records.iter().map(|record| record.oid);
+        let passage = lock.map_or_else(|| under_way.begin(written), |_| Passage::Locked);
+        let operation = Operation::Commit(commit);
+        let commit = Committing { caller, memory, bytes, lock, passage, tells_writer };
         self.enqueue(cx, id, operation, Waiter::Commit(commit));
     }
 }
