@@ -7,15 +7,16 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use zeo_proto::{Failure, OutcomeQuery};
-use zeo_reactor::{ConnId, Context};
+use zeo_reactor::{ConnId, Context, Time};
 
 use crate::database::{DatabaseId, begin_job};
 use crate::locks::LockId;
 use crate::server::Server;
 use crate::session::Caller;
-use crate::storage::{Applied, Operation, Refused};
+use crate::storage::{Applied, Operation, Refused, Room};
 use crate::under_way::Passage;
 use crate::writes::Writes;
 
@@ -50,6 +51,7 @@ struct Queued {
     operation: Operation,
     waiter: Waiter,
     bytes: u64,
+    since: Time,
 }
 
 /// What goes to the stage at once.
@@ -68,26 +70,33 @@ impl CommitQueue {
 
     /// Puts an operation at the end; `bytes` is how long it is, and more than `large_bytes` are
     /// large.
-    fn push(&mut self, operation: Operation, waiter: Waiter, bytes: u64, large_bytes: u64) {
+    fn push(
+        &mut self,
+        now: Time,
+        (operation, waiter): (Operation, Waiter),
+        bytes: u64,
+        large_bytes: u64,
+    ) {
         self.last += 1;
         let is_large = is_large(&operation) || bytes > large_bytes;
         let is_behind = is_large || (asks(&operation) && !self.large.is_empty());
         let queue = if is_behind { &mut self.large } else { &mut self.small };
-        queue.push_back(Queued { order: self.last, operation, waiter, bytes });
+        queue.push_back(Queued { order: self.last, operation, waiter, bytes, since: now });
     }
 
     /// With a rule left out, a question passes all that came before it.
-    fn push_first(&mut self, operation: Operation, waiter: Waiter) {
+    fn push_first(&mut self, now: Time, operation: Operation, waiter: Waiter) {
         self.last += 1;
-        self.small.push_front(Queued { order: self.last, operation, waiter, bytes: 0 });
+        let queued = Queued { order: self.last, operation, waiter, bytes: 0, since: now };
+        self.small.push_front(queued);
     }
 
     /// Takes a group, within its bounds: of small commits, or one large one; in turn, where there
-    /// are both.
-    fn take_group(&mut self, max_operations: usize, max_bytes: u64) -> Taken {
+    /// are both and large ones may be taken.
+    fn take_group(&mut self, max_operations: usize, max_bytes: u64, takes_large: bool) -> Taken {
         let mut group = (Vec::new(), Vec::new());
         if self.large_is_next || self.small.is_empty() {
-            self.take_large(&mut group);
+            self.take_large(&mut group, takes_large);
         }
         if group.0.is_empty() {
             self.take_small(&mut group, max_operations, max_bytes);
@@ -96,6 +105,11 @@ impl CommitQueue {
             self.large_is_next = false;
         }
         group
+    }
+
+    /// Whether the oldest large one has waited for the index long enough.
+    fn large_has_waited(&self, now: Time) -> bool {
+        self.large.front().is_some_and(|queued| now - queued.since >= LARGE_WAIT)
     }
 
     fn take_small(&mut self, group: &mut Taken, max_operations: usize, max_bytes: u64) {
@@ -109,12 +123,12 @@ impl CommitQueue {
         }
     }
 
-    /// One large commit, and the questions before it whose turn it is.
-    fn take_large(&mut self, group: &mut Taken) {
+    /// One large commit, if they may be taken, and the questions before it whose turn it is.
+    fn take_large(&mut self, group: &mut Taken, takes_large: bool) {
         let first_small = self.small.front().map_or(u64::MAX, |queued| queued.order);
-        while let Some(queued) =
-            self.large.pop_front_if(|queued| !asks(&queued.operation) || queued.order < first_small)
-        {
+        while let Some(queued) = self.large.pop_front_if(|queued| {
+            if asks(&queued.operation) { queued.order < first_small } else { takes_large }
+        }) {
             let was_question = asks(&queued.operation);
             add(group, queued);
             if !was_question {
@@ -208,11 +222,12 @@ impl Server {
         waiter: Waiter,
     ) {
         let (bytes, large_bytes) = (waiter.bytes(), self.limits.large_commit_bytes);
+        let now = cx.now();
         let commits = &mut self.databases.at_mut(id).commits;
         if asks(&operation) && !self.rules.check_behind {
-            commits.push_first(operation, waiter);
+            commits.push_first(now, operation, waiter);
         } else {
-            commits.push(operation, waiter, bytes, large_bytes);
+            commits.push(now, (operation, waiter), bytes, large_bytes);
         }
         self.pump_commits(cx, id);
     }
@@ -227,13 +242,20 @@ impl Server {
         if database.commits.broken {
             return self.refuse_waiting(cx, id, "the commit stage has panicked before");
         }
-        if database.storage.chores().overlay_full {
+        let room = database.storage.chores().room;
+        if room == Room::None {
             if let Some(failure) = database.commits.index_failure.clone() {
                 self.refuse_waiting(cx, id, &failure);
             }
             return;
         }
-        let (operations, waiters) = database.commits.take_group(max_operations, max_bytes);
+        // What the index still takes in is kept for small commits, as long as large ones can wait.
+        let takes_large = room == Room::Enough || database.commits.large_has_waited(cx.now());
+        let (operations, waiters) =
+            database.commits.take_group(max_operations, max_bytes, takes_large);
+        if operations.is_empty() {
+            return;
+        }
         let storage = Arc::clone(&database.storage);
         let unix_micros = cx.unix_micros();
         database.commits.applying = true;
@@ -265,6 +287,8 @@ impl Server {
 /// commit whose answer was lost, and a connection carries 256 at once. All fences together have a
 /// bound as well, beyond which the oldest are kept through a floor that others may meet.
 const MAX_FENCED: u64 = 1_024;
+/// How long large commits wait for the index to catch up with what has been committed.
+const LARGE_WAIT: Duration = Duration::from_secs(1);
 /// What makes a commit a large one, however short: it takes the stage some hundred microseconds.
 const LARGE_OBJECTS: usize = 256;
 
@@ -281,14 +305,14 @@ mod tests {
         for number in 1..=3 {
             push(&mut queue, number, LARGE_OBJECTS + 1);
         }
-        assert_eq!(numbers(queue.take_group(9, u64::MAX)), [1]);
+        assert_eq!(numbers(queue.take_group(9, u64::MAX, true)), [1]);
         push(&mut queue, 4, 1);
         push(&mut queue, 5, 1);
-        assert_eq!(numbers(queue.take_group(9, u64::MAX)), [4, 5]);
+        assert_eq!(numbers(queue.take_group(9, u64::MAX, true)), [4, 5]);
         push(&mut queue, 6, 1);
-        assert_eq!(numbers(queue.take_group(9, u64::MAX)), [2], "nor do large ones starve");
-        assert_eq!(numbers(queue.take_group(9, u64::MAX)), [6]);
-        assert_eq!(numbers(queue.take_group(9, u64::MAX)), [3]);
+        assert_eq!(numbers(queue.take_group(9, u64::MAX, true)), [2], "nor do large ones starve");
+        assert_eq!(numbers(queue.take_group(9, u64::MAX, true)), [6]);
+        assert_eq!(numbers(queue.take_group(9, u64::MAX, true)), [3]);
         assert!(queue.is_idle());
     }
 
@@ -301,14 +325,29 @@ mod tests {
         ask(&mut queue, 4);
         push(&mut queue, 5, LARGE_OBJECTS + 1);
         push(&mut queue, 6, 1);
-        assert_eq!(numbers(queue.take_group(1, u64::MAX)), [2]);
-        assert_eq!(numbers(queue.take_group(1, u64::MAX)), [1]);
-        assert_eq!(numbers(queue.take_group(1, u64::MAX)), [3]);
-        assert_eq!(numbers(queue.take_group(1, u64::MAX)), [4, 5]);
-        assert_eq!(numbers(queue.take_group(1, u64::MAX)), [6]);
+        assert_eq!(numbers(queue.take_group(1, u64::MAX, true)), [2]);
+        assert_eq!(numbers(queue.take_group(1, u64::MAX, true)), [1]);
+        assert_eq!(numbers(queue.take_group(1, u64::MAX, true)), [3]);
+        assert_eq!(numbers(queue.take_group(1, u64::MAX, true)), [4, 5]);
+        assert_eq!(numbers(queue.take_group(1, u64::MAX, true)), [6]);
         ask(&mut queue, 7);
         push(&mut queue, 8, 1);
-        assert_eq!(numbers(queue.take_group(9, u64::MAX)), [7, 8]);
+        assert_eq!(numbers(queue.take_group(9, u64::MAX, true)), [7, 8]);
+        assert!(queue.is_idle());
+    }
+
+    #[test]
+    fn large_commits_can_be_held_back_and_small_ones_go_on() {
+        let mut queue = CommitQueue::default();
+        push(&mut queue, 1, LARGE_OBJECTS + 1);
+        ask(&mut queue, 2);
+        assert!(numbers(queue.take_group(9, u64::MAX, false)).is_empty());
+        push(&mut queue, 3, 1);
+        assert_eq!(numbers(queue.take_group(9, u64::MAX, false)), [3]);
+        assert!(!queue.large_has_waited(Time::default()));
+        assert!(queue.large_has_waited(Time::default() + LARGE_WAIT));
+        assert_eq!(numbers(queue.take_group(9, u64::MAX, true)), [1]);
+        assert_eq!(numbers(queue.take_group(9, u64::MAX, false)), [2], "it only asks");
         assert!(queue.is_idle());
     }
 
@@ -318,9 +357,9 @@ mod tests {
         for number in 1..=5 {
             push(&mut queue, number, 1);
         }
-        assert_eq!(numbers(queue.take_group(2, u64::MAX)), [1, 2]);
-        assert_eq!(numbers(queue.take_group(9, 150)), [3, 4], "100 bytes each");
-        assert_eq!(numbers(queue.take_group(9, 1)), [5]);
+        assert_eq!(numbers(queue.take_group(2, u64::MAX, true)), [1, 2]);
+        assert_eq!(numbers(queue.take_group(9, 150, true)), [3, 4], "100 bytes each");
+        assert_eq!(numbers(queue.take_group(9, 1, true)), [5]);
     }
 
     fn push(queue: &mut CommitQueue, number: u8, objects: usize) {
@@ -332,13 +371,13 @@ mod tests {
             read_current: Vec::new(),
             restore: None,
         });
-        queue.push(operation, Waiter::Oids(0), 100, 1_000);
+        queue.push(Time::default(), (operation, Waiter::Oids(0)), 100, 1_000);
     }
 
     fn ask(queue: &mut CommitQueue, number: u8) {
         let id = TxnId::from_bytes([number; 16]);
         let query = OutcomeQuery { id, snapshot: Tid::ZERO, epoch: 1 };
-        queue.push(Operation::Outcome(query), Waiter::Oids(0), 0, 1_000);
+        queue.push(Time::default(), (Operation::Outcome(query), Waiter::Oids(0)), 0, 1_000);
     }
 
     fn numbers((operations, _): Taken) -> Vec<u8> {

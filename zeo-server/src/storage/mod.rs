@@ -355,8 +355,20 @@ pub struct Chores {
     pub index: bool,
     /// [`Storage::prepare`] has something to do.
     pub prepare: bool,
-    /// The overlay is full: no commit may be applied before an `index_some` has ended.
-    pub overlay_full: bool,
+    /// What the overlay still takes in.
+    pub room: Room,
+}
+
+/// How much a storage can still commit before its index has to catch up.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Room {
+    /// As much as comes.
+    #[default]
+    Enough,
+    /// Large commits should wait, so that small ones need not.
+    Little,
+    /// Nothing: no commit may be applied before a [`Storage::index_some`] has ended.
+    None,
 }
 
 /// A read, or a chore, failed.

@@ -187,3 +187,19 @@ fn oids_are_handed_out_once() {
         }
     }
 }
+
+/// While the index is behind, somebody who commits many objects at a time waits for it, and nobody
+/// else does.
+#[test]
+fn large_commits_wait_for_the_index_and_small_ones_do_not() {
+    let storage = Faulty::new();
+    storage.set(|faults| (faults.overlay_high, faults.index_steps) = (true, u32::MAX));
+    let server = storage.serve(Limits { large_commit_bytes: 1_000, ..Limits::default() });
+    let (mut greedy, mut other) = (Peer::connect(&server), Peer::connect(&server));
+    let large = greedy.begin_commit(&Txn::new(1, 0, Tid::ZERO), &[(1, None, &[7; 2_000])]);
+    greedy.call(Call::Ping).unwrap();
+    let small = other.commit(&Txn::new(1, 1, Tid::ZERO), &[(2, None, b"a")]).unwrap();
+    // Not for ever, although the index never catches up.
+    let (reply, _) = greedy.answer(large).unwrap();
+    assert!(matches!(reply, Reply::Finished(tid) if tid > small), "{reply:?}");
+}

@@ -8,7 +8,7 @@ use zeo_proto::{Identity, Oid, Tid};
 use zeo_server::storage::disk::{Disk, RealDisk};
 use zeo_server::storage::{
     Applied, Changes, Chores, Cursor, Found, HistoryEntry, HistoryLimit, HistoryRecord,
-    MemoryStorage, ObjectsPage, Operation, Refused, Size, SpillFile, Storage, StorageError,
+    MemoryStorage, ObjectsPage, Operation, Refused, Room, Size, SpillFile, Storage, StorageError,
     TransactionsPage,
 };
 use zeo_server::{Limits, RunningServer, Server};
@@ -39,6 +39,8 @@ pub(crate) struct Faults {
     pub(crate) apply_waited: bool,
     /// No commit may be applied before the index has caught up.
     pub(crate) overlay_full: bool,
+    /// Large commits should wait for the index.
+    pub(crate) overlay_high: bool,
     /// So many runs of the index fail; the next one catches up.
     pub(crate) index_failures: u32,
     /// So many runs of the index leave the overlay as full as it was, before one catches up.
@@ -211,8 +213,13 @@ impl Storage for Faulty {
     }
 
     fn chores(&self) -> Chores {
-        let overlay_full = self.used().overlay_full;
-        Chores { index: overlay_full, prepare: false, overlay_full }
+        let Faults { overlay_full, overlay_high, .. } = *self.used();
+        let room = match (overlay_full, overlay_high) {
+            (true, _) => Room::None,
+            (false, true) => Room::Little,
+            (false, false) => Room::Enough,
+        };
+        Chores { index: room != Room::Enough, prepare: false, room }
     }
 
     fn index_some(&self) -> Result<(), StorageError> {
@@ -222,9 +229,10 @@ impl Storage for Faulty {
             self.changed.notify_all();
             return Err(StorageError::Index("as the test wants it".to_owned()));
         }
-        match faults.index_steps.checked_sub(1) {
-            Some(left) => faults.index_steps = left,
-            None => faults.overlay_full = false,
+        if let Some(left) = faults.index_steps.checked_sub(1) {
+            faults.index_steps = left;
+        } else {
+            (faults.overlay_full, faults.overlay_high) = (false, false);
         }
         Ok(())
     }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use zeo_proto::{Conflict, MAX_META, MAX_OBJECT, MAX_PAGE, Oid, Outcome, OutcomeQuery, Tid, TxnId};
 
+use super::current::Missing;
 use super::quota::{self, Quota};
 use super::{Answers, Committer, JournalStorage, Oids};
 use crate::storage::check::{self, Writes};
@@ -30,6 +31,7 @@ pub(super) struct Draft<'a, D: Disk, I: Index> {
     /// What the group writes, for the checks of what comes after in it.
     written: BTreeMap<Oid, Replaced>,
     committed: BTreeMap<TxnId, Tid>,
+    missing: Missing,
     drafted: Drafted,
 }
 
@@ -69,6 +71,7 @@ impl<'a, D: Disk, I: Index> Draft<'a, D, I> {
             quota: Quota::new(storage.settings.quota_bytes, storage.journal.used()),
             written: BTreeMap::new(),
             committed: BTreeMap::new(),
+            missing: Missing::default(),
             drafted: Drafted {
                 group: GroupBuilder::new(),
                 revisions: Vec::new(),
@@ -202,7 +205,8 @@ impl<'a, D: Disk, I: Index> Draft<'a, D, I> {
     }
 
     fn current(&self, oid: Oid) -> Result<Replaced, IndexError> {
-        self.written.get(&oid).map_or_else(|| self.storage.current(oid), |&written| Ok(written))
+        let written = self.written.get(&oid).copied();
+        written.map_or_else(|| self.storage.current(oid, &self.missing), Ok)
     }
 }
 

@@ -7,6 +7,7 @@
 //! something is written or synced.
 
 mod changes;
+mod current;
 mod draft;
 mod history;
 mod indexing;
@@ -22,11 +23,11 @@ use zeo_proto::{Identity, Oid, Tid, Validity};
 use super::disk::Disk;
 use super::fences::Fences;
 use super::index::{Checkpoint, Index, IndexError, Place};
-use super::journal::{Appended, Journal, Position, Replaced};
+use super::journal::{Appended, Journal, Position};
 use super::{
     Applied, Changes, Chores, Cursor, Found, HistoryEntry, HistoryLimit, HistoryRecord,
-    ObjectsPage, Operation, Refused, Size, SpillFile, Storage, StorageError, TransactionsPage,
-    Usage,
+    ObjectsPage, Operation, Refused, Room, Size, SpillFile, Storage, StorageError,
+    TransactionsPage, Usage,
 };
 use draft::{Draft, Drafted};
 use indexing::Indexer;
@@ -123,13 +124,6 @@ struct Oids {
 }
 
 impl<D: Disk, I: Index> JournalStorage<D, I> {
-    /// The current revision of an object.
-    fn current(&self, oid: Oid) -> Result<Replaced, IndexError> {
-        let current = self.last_before(oid, Tid::MAX)?;
-        let none = Replaced { serial: Tid::ZERO, deleted: false };
-        Ok(current.map_or(none, |(serial, place)| Replaced { serial, deleted: place.deleted }))
-    }
-
     /// The last revision of an object before `bound`.
     fn last_before(&self, oid: Oid, bound: Tid) -> Result<Option<(Tid, Place)>, IndexError> {
         let last = self.overlay().around(oid, bound).0;
@@ -302,12 +296,17 @@ impl<D: Disk, I: Index> Storage for JournalStorage<D, I> {
 
     fn chores(&self) -> Chores {
         let waiting = self.overlay().len();
-        let overlay_full = waiting >= self.settings.overlay_entries;
-        Chores {
-            index: overlay_full || waiting >= self.settings.index_step,
-            prepare: self.journal.wants_prepare(),
-            overlay_full,
-        }
+        let Settings { overlay_entries: full, index_step, .. } = self.settings;
+        let room = if waiting >= full {
+            Room::None
+        } else if waiting >= index_step.max(full / 2) {
+            // Never without work for the index: its end is what large commits wait for.
+            Room::Little
+        } else {
+            Room::Enough
+        };
+        let index = room == Room::None || waiting >= index_step;
+        Chores { index, prepare: self.journal.wants_prepare(), room }
     }
 
     fn index_some(&self) -> Result<(), StorageError> {

@@ -18,6 +18,8 @@ pub(super) struct Overlay {
     milestones: BTreeMap<Tid, Position>,
     /// Outcomes up to this tid are in the index, all later ones are here.
     floor: Tid,
+    /// How many entries have left it so far.
+    left: u64,
 }
 
 /// What waits to be put into the index.
@@ -38,11 +40,17 @@ impl Overlay {
             outcomes: BTreeMap::new(),
             milestones: BTreeMap::new(),
             floor,
+            left: 0,
         }
     }
 
     pub(super) fn len(&self) -> usize {
         self.queue.len()
+    }
+
+    /// How many entries have left it for the index so far.
+    pub(super) fn left(&self) -> u64 {
+        self.left
     }
 
     /// The last revision before `bound`, and the tid of the first from there on.
@@ -92,6 +100,7 @@ impl Overlay {
 
     /// Forgets the first `count` in the queue, which the index knows now.
     pub(super) fn forget(&mut self, count: usize) {
+        self.left += count as u64;
         for queued in self.queue.drain(..count.min(self.queue.len())) {
             match queued.entry() {
                 Entry::Revision(oid, tid, _) => drop(self.revisions.remove(&(oid, tid))),
