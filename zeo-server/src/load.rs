@@ -57,6 +57,13 @@ impl LoadQueue {
         self.len += 1;
     }
 
+    /// How many threads may work for those who wait. One session alone leaves one to the others, if
+    /// there are any: they would wait for its large objects.
+    fn share_of(&self, threads: usize, others: bool) -> usize {
+        let is_alone = others && self.turns.len() <= 1;
+        threads.saturating_sub(usize::from(is_alone)).max(1)
+    }
+
     /// Takes a thread's share of the loads that somebody still waits for.
     fn take_job(&mut self, threads: usize, sessions: &BTreeMap<ConnId, Session>) -> Vec<Wanted> {
         let share = self.len.div_ceil(threads).min(LOADS_PER_JOB);
@@ -197,8 +204,9 @@ impl Server {
     /// Gives waiting loads to the stage, as many jobs as it has threads.
     fn pump_loads(&mut self, cx: &mut Context<Self>, id: DatabaseId) {
         let threads = self.limits.load_threads;
+        let others = self.sessions.len() > 1;
         let database = self.databases.at_mut(id);
-        while database.loads.jobs < threads {
+        while database.loads.jobs < database.loads.share_of(threads, others) {
             let job = database.loads.take_job(threads, &self.sessions);
             if job.is_empty() {
                 return;

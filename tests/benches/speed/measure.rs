@@ -21,15 +21,15 @@ pub(crate) struct Sample {
 /// round goes backwards, because a side may leave work behind for the next one, such as an index.
 pub(crate) fn rounds<T, const N: usize>(
     plan: &Plan,
-    mut sides: [&mut dyn FnMut() -> T; N],
+    sides: [&mut dyn FnMut() -> T; N],
 ) -> [Vec<T>; N] {
     let mut results = std::array::from_fn(|_| Vec::new());
-    let mut order: [usize; N] = std::array::from_fn(|place| place);
+    let mut sides: Vec<_> = sides.into_iter().enumerate().collect();
     for _ in 0..plan.rounds {
-        for place in order {
-            results[place].push(sides[place]());
+        for (place, side) in &mut sides {
+            results[*place].push(side());
         }
-        order.reverse();
+        sides.reverse();
     }
     results
 }

@@ -171,11 +171,11 @@ impl Share {
 
 /// A write to a socket takes some microseconds, and 100 more for a MiB.
 const CONNECTIONS_PER_TURN: usize = 32;
-const BYTES_PER_TURN: usize = 512 << 10;
+const BYTES_PER_TURN: usize = 128 << 10;
 /// Of these, what is kept for connections that are behind.
 const CONNECTIONS_BEHIND: usize = 8;
-const BYTES_BEHIND: usize = 128 << 10;
+const BYTES_BEHIND: usize = 64 << 10;
 /// Output that is not longer goes before what is.
-const SHORT: usize = 64 << 10;
+const SHORT: usize = 32 << 10;
 /// What one connection is allowed at a time.
-const WRITTEN_AT_ONCE: usize = 128 << 10;
+const WRITTEN_AT_ONCE: usize = 64 << 10;

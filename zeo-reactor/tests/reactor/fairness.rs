@@ -108,7 +108,7 @@ fn large_output_leaves_in_several_turns_and_what_is_short_goes_first() {
         reactor.turn(None).unwrap();
         assert_eq!(received(&mut peers[1]), 10);
         let now = received(&mut peers[0]);
-        assert!(now <= 640 << 10, "{now} bytes in a turn");
+        assert!(now <= 256 << 10, "{now} bytes in a turn");
         total += now;
     }
 }
