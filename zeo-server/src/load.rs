@@ -41,6 +41,8 @@ pub(crate) struct LoadQueue {
     turns: VecDeque<ConnId>,
     /// How many loads wait.
     len: usize,
+    /// How many loads of which sessions are in the stage.
+    in_stage: BTreeMap<ConnId, usize>,
     /// Jobs in the stage now; at most one a thread.
     jobs: usize,
 }
@@ -64,20 +66,43 @@ impl LoadQueue {
         threads.saturating_sub(usize::from(is_alone)).max(1)
     }
 
-    /// Takes a thread's share of the loads that somebody still waits for.
+    /// Takes a thread's share of the loads that somebody still waits for; first of those sessions
+    /// for which no other thread works.
     fn take_job(&mut self, threads: usize, sessions: &BTreeMap<ConnId, Session>) -> Vec<Wanted> {
         let share = self.len.div_ceil(threads).min(LOADS_PER_JOB);
-        let mut job = Vec::with_capacity(share);
+        let some_have_none = self.turns.iter().any(|conn| !self.in_stage.contains_key(conn));
+        let (mut job, mut later) = (Vec::with_capacity(share), VecDeque::new());
         while job.len() < share
             && let Some(conn) = self.turns.pop_front()
         {
-            if sessions.contains_key(&conn) {
+            if !sessions.contains_key(&conn) {
+                self.len -= self.waiting.remove(&conn).map_or(0, |unwanted| unwanted.len());
+            } else if some_have_none && self.in_stage.contains_key(&conn) {
+                later.push_back(conn);
+            } else {
                 job.extend(self.take_one(conn));
-            } else if let Some(unwanted) = self.waiting.remove(&conn) {
-                self.len -= unwanted.len();
             }
         }
+        later.append(&mut self.turns);
+        self.turns = later;
+        for wanted in &job {
+            *self.in_stage.entry(wanted.target.caller().conn).or_default() += 1;
+        }
         job
+    }
+
+    /// A job came back from the stage.
+    fn end_job(&mut self, job: &[Wanted]) {
+        self.jobs -= 1;
+        for wanted in job {
+            let conn = wanted.target.caller().conn;
+            if let Some(count) = self.in_stage.get_mut(&conn) {
+                *count -= 1;
+                if *count == 0 {
+                    self.in_stage.remove(&conn);
+                }
+            }
+        }
     }
 
     /// Takes the next load of a session, which then waits for its next turn.
@@ -229,7 +254,7 @@ impl Server {
         as_of: Tid,
         (job, results): (Vec<Wanted>, Result<Results, JobPanicked>),
     ) {
-        self.databases.at_mut(id).loads.jobs -= 1;
+        self.databases.at_mut(id).loads.end_job(&job);
         match results {
             Ok(results) => {
                 let mut job = job.into_iter();

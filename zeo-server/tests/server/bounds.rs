@@ -70,6 +70,26 @@ fn output_that_nobody_takes_in_counts() {
     while session_bytes(&mut writer) > 0 {}
 }
 
+/// All threads of the load stage were busy with large objects for one session, and the one object
+/// that another wanted waited for them.
+#[test]
+fn no_session_has_all_of_the_load_stage() {
+    let storage = Faulty::new();
+    let server = storage.serve(Limits { load_threads: 2, ..Limits::default() });
+    let (mut greedy, mut modest) = (Peer::connect(&server), Peer::connect(&server));
+    storage.set(|faults| faults.held_load = Some(Oid::new(0)));
+    let held = [(); 2].map(|()| greedy.ask(Call::LoadBefore(Oid::new(0), Tid::MAX)));
+    storage.wait_until(|faults| faults.load_waited);
+    // It has been read when what comes behind it has.
+    greedy.call(Call::Ping).unwrap();
+    modest.load(1_000, Tid::MAX);
+    assert_eq!(storage.loaded(), [0, 1_000].map(Oid::new));
+    storage.set(|faults| faults.held_load = None);
+    for call in held {
+        greedy.answer(call).unwrap();
+    }
+}
+
 /// The load stage took what came first: a thousand objects of one session, then the one object that
 /// another wanted.
 #[test]
