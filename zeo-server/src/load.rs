@@ -59,18 +59,23 @@ impl LoadQueue {
         self.len += 1;
     }
 
-    /// How many threads may work for those who wait. One session alone leaves one to the others, if
-    /// there are any: they would wait for its large objects.
+    /// How many threads may work now. Sessions for which one works already leave another to those
+    /// who may come, if there are `others`: they would wait for large objects of somebody else.
     fn share_of(&self, threads: usize, others: bool) -> usize {
-        let is_alone = others && self.turns.len() <= 1;
-        threads.saturating_sub(usize::from(is_alone)).max(1)
+        let leaves_one = others && !self.some_have_none();
+        threads.saturating_sub(usize::from(leaves_one)).max(1)
+    }
+
+    /// Whether a session waits for which no thread works.
+    fn some_have_none(&self) -> bool {
+        self.turns.iter().any(|conn| !self.in_stage.contains_key(conn))
     }
 
     /// Takes a thread's share of the loads that somebody still waits for; first of those sessions
     /// for which no other thread works.
     fn take_job(&mut self, threads: usize, sessions: &BTreeMap<ConnId, Session>) -> Vec<Wanted> {
         let share = self.len.div_ceil(threads).min(LOADS_PER_JOB);
-        let some_have_none = self.turns.iter().any(|conn| !self.in_stage.contains_key(conn));
+        let some_have_none = self.some_have_none();
         let (mut job, mut later) = (Vec::with_capacity(share), VecDeque::new());
         while job.len() < share
             && let Some(conn) = self.turns.pop_front()

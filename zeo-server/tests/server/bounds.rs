@@ -78,12 +78,15 @@ fn no_session_has_all_of_the_load_stage() {
     let server = storage.serve(Limits { load_threads: 2, ..Limits::default() });
     let (mut greedy, mut modest) = (Peer::connect(&server), Peer::connect(&server));
     storage.set(|faults| faults.held_load = Some(Oid::new(0)));
-    let held = [(); 2].map(|()| greedy.ask(Call::LoadBefore(Oid::new(0), Tid::MAX)));
-    storage.wait_until(|faults| faults.load_waited);
-    // It has been read when what comes behind it has.
-    greedy.call(Call::Ping).unwrap();
-    modest.load(1_000, Tid::MAX);
-    assert_eq!(storage.loaded(), [0, 1_000].map(Oid::new));
+    let mut held = Vec::new();
+    for modest_wants in [1_000, 2_000] {
+        held.push(greedy.ask(Call::LoadBefore(Oid::new(0), Tid::MAX)));
+        storage.wait_until(|faults| faults.load_waited);
+        // It has been read when what comes behind it has.
+        greedy.call(Call::Ping).unwrap();
+        modest.load(modest_wants, Tid::MAX);
+    }
+    assert_eq!(storage.loaded(), [0, 1_000, 2_000].map(Oid::new));
     storage.set(|faults| faults.held_load = None);
     for call in held {
         greedy.answer(call).unwrap();
