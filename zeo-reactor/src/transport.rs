@@ -121,7 +121,8 @@ impl Transport {
         }
     }
 
-    /// Closes the connection at the end of this turn and discards its output.
+    /// Discards the output and closes the connection, at the end of this turn or, where many are to
+    /// be closed, of one of the next.
     pub fn abort(&mut self) {
         self.close_now(LostReason::Closed);
     }

@@ -197,7 +197,7 @@ impl Server {
     }
 
     /// Closes the connection that holds most; whether there is one. What it holds counts no more,
-    /// because it is let go before the next turn.
+    /// because its output is let go now, and the rest within turns.
     fn close_largest(&mut self, cx: &mut Context<Self>) -> bool {
         let Some(conn) = self.memory.largest() else { return false };
         let held = self.memory.held_by(conn);
