@@ -100,7 +100,7 @@ fn news_to_many_takes_several_turns_and_an_answer_does_not_wait_for_them() {
 fn large_output_leaves_in_several_turns_and_what_is_short_goes_first() {
     let (mut reactor, mut peers) = served(2);
     let conns = made(&reactor);
-    on_all(&mut reactor, &conns[..1], &[1; 2_000_000]);
+    on_all(&mut reactor, &conns[..1], &vec![1; 2_000_000]);
     let mut total = 0;
     while total < 2_000_000 {
         on_all(&mut reactor, &conns[1..], &[2; 10]);
