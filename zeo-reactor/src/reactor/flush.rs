@@ -176,6 +176,6 @@ const BYTES_PER_TURN: usize = 128 << 10;
 const CONNECTIONS_BEHIND: usize = 8;
 const BYTES_BEHIND: usize = 64 << 10;
 /// Output that is not longer goes before what is.
-const SHORT: usize = 32 << 10;
-/// What one connection is allowed at a time.
-const WRITTEN_AT_ONCE: usize = 64 << 10;
+const SHORT: usize = 96 << 10;
+/// What one connection is allowed at a time: more than 64 answers of a KiB, which leave in one write.
+const WRITTEN_AT_ONCE: usize = 128 << 10;
