@@ -23,6 +23,8 @@
 #[path = "../../end_to_end/daemon.rs"]
 #[expect(dead_code, reason = "the tests do more with it")]
 mod daemon;
+#[path = "../../end_to_end/hostile/field.rs"]
+mod field;
 #[path = "../../end_to_end/hostile/kinds.rs"]
 #[expect(dead_code, reason = "what becomes of them is for the tests")]
 mod kinds;
@@ -39,7 +41,8 @@ use zeo_client::Client;
 use zeo_proto::{Call, Oid, Tid};
 
 use daemon::Daemon;
-use kinds::{Field, KINDS, Kind};
+use field::Field;
+use kinds::{KINDS, Kind};
 use wire::{Wire, begin, calls, store, vote};
 
 fn main() {

@@ -2,29 +2,18 @@
 
 use std::io::Write;
 use std::net::TcpStream;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use zeo_proto::{
     Call, ClientConnection, ClientMessage, Cursor, Greeting, Hello, Identity, MAX_BATCH,
     MAX_NEW_OIDS, Oid, OutcomeQuery, ServerConnection, Tid,
 };
 
+use super::field::{Field, TOLERATED, again, answered, flood, idle};
 use super::wire::{
     Ended, Wire, begin, calls, frame, let_a_moment_pass, open, read_to_end, store, txn_id, vote,
     vote_only,
 };
-
-/// What a hostile peer finds.
-pub(crate) struct Field<'a> {
-    /// Where the server listens.
-    pub(crate) address: String,
-    /// Objects of a kilobyte.
-    pub(crate) small: &'a [Oid],
-    /// Objects of a megabyte.
-    pub(crate) large: &'a [Oid],
-    strikes: AtomicU64,
-    is_over: AtomicBool,
-}
 
 /// One kind of hostile peer.
 pub(crate) struct Kind {
@@ -34,33 +23,6 @@ pub(crate) struct Kind {
     pub(crate) fate: &'static str,
     /// Does it until the field says that it is over; returns what became of it.
     pub(crate) attack: fn(&Field<'_>) -> Ended,
-}
-
-impl<'a> Field<'a> {
-    pub(crate) fn new(address: &str, small: &'a [Oid], large: &'a [Oid]) -> Self {
-        let (strikes, is_over) = (AtomicU64::new(0), AtomicBool::new(false));
-        Self { address: address.to_owned(), small, large, strikes, is_over }
-    }
-
-    /// Whether the attack goes on.
-    pub(crate) fn goes_on(&self) -> bool {
-        !self.is_over.load(Ordering::SeqCst)
-    }
-
-    /// Calls the attack off.
-    pub(crate) fn end(&self) {
-        self.is_over.store(true, Ordering::SeqCst);
-    }
-
-    /// The attacker has done once what it is there for.
-    pub(crate) fn strike(&self) {
-        self.strikes.fetch_add(1, Ordering::SeqCst);
-    }
-
-    /// How often that was.
-    pub(crate) fn strikes(&self) -> u64 {
-        self.strikes.load(Ordering::SeqCst)
-    }
 }
 
 pub(crate) const KINDS: [Kind; 41] = [
@@ -453,43 +415,6 @@ fn asks_how_it_is(field: &Field<'_>) -> Ended {
     again(field, || Err(stranger(field, b"\0\0\0\x04ruok")))
 }
 
-/// Repeats it until it is over; what became of the last is what became of the peer. An error does
-/// not keep it from trying again.
-fn again(field: &Field<'_>, mut attack: impl FnMut() -> Result<(), Ended>) -> Ended {
-    loop {
-        let fate = attack();
-        field.strike();
-        if !field.goes_on() {
-            return fate.err().unwrap_or_else(|| TOLERATED.to_owned());
-        }
-    }
-}
-
-/// The same; the last answer is what became of the peer.
-fn answered(field: &Field<'_>, mut attack: impl FnMut() -> Result<Ended, Ended>) -> Ended {
-    let mut last = String::new();
-    let end = again(field, || {
-        last = attack()?;
-        Ok(())
-    });
-    if end == TOLERATED { last } else { end }
-}
-
-/// Is there.
-fn idle(field: &Field<'_>) -> Ended {
-    again(field, || {
-        let_a_moment_pass();
-        Ok(())
-    })
-}
-
-fn flood(field: &Field<'_>, block: &[u8]) -> Ended {
-    match Wire::connect(field).flood(field, block) {
-        Ok(()) => TOLERATED.to_owned(),
-        Err(end) => end,
-    }
-}
-
 /// What a stranger gets who says that.
 fn stranger(field: &Field<'_>, bytes: &[u8]) -> Ended {
     let mut stream = open(field);
@@ -530,6 +455,3 @@ pub(crate) fn fresh() -> u64 {
     static NEXT: AtomicU64 = AtomicU64::new(1 << 41);
     NEXT.fetch_add(1, Ordering::SeqCst)
 }
-
-/// What becomes of a peer that hurts only itself.
-const TOLERATED: &str = "tolerated";

@@ -1,5 +1,6 @@
 //! Hostile peers of every kind, each beside a well-behaved client that must not notice.
 
+pub(crate) mod field;
 pub(crate) mod kinds;
 pub(crate) mod wire;
 
@@ -9,7 +10,8 @@ use zeo_client::Client;
 use zeo_proto::Oid;
 
 use crate::daemon::Daemon;
-use kinds::{Field, KINDS, Kind};
+use field::Field;
+use kinds::{KINDS, Kind};
 
 #[test]
 fn no_hostile_peer_is_noticed_by_another() {

@@ -10,7 +10,7 @@ use zeo_proto::{
     Oid, Reply, ServerMessage, Store, Tid, TxnId, TxnMeta, TxnNumber,
 };
 
-use super::kinds::Field;
+use super::field::Field;
 
 /// A connection that has been welcomed.
 pub(crate) struct Wire {
