@@ -185,4 +185,4 @@ impl<S> Kinds<S> {
 }
 
 /// Beyond these events of one connection, others get their turn first.
-const EVENTS_PER_TURN: usize = 64;
+const EVENTS_PER_TURN: usize = 32;

@@ -2,7 +2,7 @@
 
 use std::{io, mem, time::Duration};
 
-use super::Reactor;
+use super::{BUFFER_LEN, Reactor};
 use crate::{
     Address, ConnId, LostReason,
     arena::Key,
@@ -268,5 +268,6 @@ fn is_passing(error: &io::Error) -> bool {
 
 /// Beyond these, others get their turn first.
 const ACCEPTS_PER_TURN: usize = 16;
-const READ_PER_TURN: usize = 256 * 1024;
+/// What fills the buffer once: to take that in takes some 50 µs.
+const READ_PER_TURN: usize = BUFFER_LEN;
 const ACCEPT_BACK_OFF: Duration = Duration::from_millis(100);

@@ -226,4 +226,4 @@ impl<S: 'static> fmt::Debug for Reactor<S> {
     }
 }
 
-const BUFFER_LEN: usize = 128 * 1024;
+const BUFFER_LEN: usize = 64 * 1024;

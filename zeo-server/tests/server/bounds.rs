@@ -13,11 +13,11 @@ use crate::peer::{Peer, Stored, Txn};
 /// A message may be 64 MiB, and ten thousand sessions could each send all but the end of one.
 #[test]
 fn the_largest_is_closed_when_all_hold_too_much() {
-    let server = start(Limits { session_bytes: 12 << 20, ..Limits::default() });
+    let server = start(Limits { session_bytes: 9 << 20, ..Limits::default() });
     let (mut modest, mut greedy) = (Peer::connect(&server), Peer::connect(&server));
-    send_part(&mut greedy, 2, 7 << 20);
-    while session_bytes(&mut modest) < 7 << 20 {}
-    let rest = send_part(&mut modest, 1, 3 << 20);
+    send_half(&mut greedy, small_stores(2, 14 << 20));
+    while session_bytes(&mut modest) < 6 << 20 {}
+    let rest = send_half(&mut modest, small_stores(1, 6 << 20));
     let Some((ServerMessage::Goodbye(Goodbye::TookTooLong(_)), _)) = greedy.receive() else {
         panic!("no goodbye")
     };
@@ -36,7 +36,7 @@ fn the_largest_is_closed_when_all_hold_too_much() {
 fn who_holds_more_than_others_waits_for_them() {
     let server = start(Limits { session_bytes: 60 << 20, ..Limits::default() });
     let [mut modest, mut greedy, mut observer] = [(); 3].map(|()| Peer::connect(&server));
-    let rest = send_part(&mut modest, 1, 1 << 20);
+    let rest = send_half(&mut modest, transaction(1, 2 << 20));
     thread::scope(|scope| {
         scope.spawn(|| greedy.write(&transaction(2, 24 << 20)));
         while session_bytes(&mut observer) < 30 << 20 {}
@@ -155,10 +155,17 @@ fn transaction(seed: u8, size: usize) -> Vec<u8> {
     Txn::new(1, seed, Tid::ZERO).bytes(1, &stores)
 }
 
-/// Sends the first half of such a transaction, and returns the rest of it.
-fn send_part(peer: &mut Peer, seed: u8, size: usize) -> Vec<u8> {
-    let mut bytes = transaction(seed, size * 2);
-    let rest = bytes.split_off(size);
+/// The bytes of a transaction of that size in small stores: what is held for it is what was sent.
+fn small_stores(seed: u8, size: usize) -> Vec<u8> {
+    let (data, first): (&[u8], _) = (&[7; 64 << 10], u64::from(seed) << 32);
+    let count = (size / data.len()) as u64;
+    let stores: Vec<Stored<'_>> = (first..first + count).map(|oid| (oid, None, data)).collect();
+    Txn::new(1, seed, Tid::ZERO).bytes(1, &stores)
+}
+
+/// Sends the first half of a transaction, and returns the rest of it.
+fn send_half(peer: &mut Peer, mut bytes: Vec<u8>) -> Vec<u8> {
+    let rest = bytes.split_off(bytes.len() / 2);
     peer.write(&bytes);
     rest
 }
