@@ -78,6 +78,7 @@ pub mod driver;
 mod handle;
 mod kind;
 mod output;
+mod pace;
 mod protocol;
 mod random;
 mod reactor;
@@ -102,6 +103,7 @@ pub use {
     deferred::{Deferred, DeferredSender, Dropped, Executor, WaitError, deferred, deferred_on},
     driver::{Driver, mio::MioDriver},
     handle::{CallError, Handle},
+    pace::give_way,
     protocol::{Factory, Protocol, Raw},
     reactor::{Reactor, TurnReport},
     reconnect::{BackOff, Reconnector},

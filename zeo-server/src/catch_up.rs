@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use zeo_proto::{CallId, CatchUp, Failure, MAX_PAGE, Oid, Reply, ServerMessage, Tid};
-use zeo_reactor::{Context, JobPanicked};
+use zeo_reactor::{Context, JobPanicked, give_way};
 
 use crate::database::{DatabaseId, begin_job};
 use crate::server::Server;
@@ -130,6 +130,7 @@ fn encode(call: CallId, through: Tid, changes: Changes) -> Vec<Bytes> {
 fn encode_pages(call: CallId, through: Tid, mut oids: Vec<Oid>) -> Vec<Bytes> {
     let mut frames = Vec::new();
     while oids.len() > MAX_PAGE {
+        give_way();
         let rest = oids.split_off(MAX_PAGE);
         frames.push(frame(call, CatchUp::Page { through, oids, more: true }));
         oids = rest;

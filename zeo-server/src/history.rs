@@ -9,7 +9,7 @@ use zeo_proto::{
     Cursor, Failure, HistoryEntry, HistoryItem, HistoryRecord, ObjectsPage, Oid, Reply, Size, Tid,
     TransactionHead, TransactionsPage,
 };
-use zeo_reactor::{ConnId, Context, JobPanicked};
+use zeo_reactor::{ConnId, Context, JobPanicked, give_way};
 
 use crate::server::Server;
 use crate::session::Caller;
@@ -166,6 +166,7 @@ fn told_item(item: storage::HistoryItem, all_data: &mut Vec<u8>) -> HistoryItem 
         storage::HistoryItem::Record(record) => {
             let storage::HistoryRecord { oid, previous, data, refs } = record;
             let data_len = data.as_ref().map(|data| {
+                give_way();
                 all_data.extend_from_slice(data);
                 u32::try_from(data.len()).expect("an object is at most 63 MiB")
             });

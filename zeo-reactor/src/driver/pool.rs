@@ -13,7 +13,7 @@ use std::{
 use crossbeam_channel::{Receiver, Sender, unbounded};
 
 use super::{Pool, Waits, Work};
-use crate::{StageConfig, time::monotonic};
+use crate::{StageConfig, pace, time::monotonic};
 
 /// Named threads that take jobs from one queue. The queue's bound is the stage's: the reactor
 /// counts jobs before it submits them.
@@ -83,6 +83,7 @@ fn work(jobs: &Receiver<(Instant, Work)>, waits: &Mutex<Waits>, closing: &Atomic
     for (submitted, job) in jobs {
         let begun = monotonic();
         lock(waits).add(begun.duration_since(submitted));
+        pace::rested(begun);
         if !closing.load(Ordering::SeqCst) {
             let delivery = job();
             lock(waits).add_work(monotonic().duration_since(begun));

@@ -3,7 +3,7 @@
 use std::{io, sync::Arc, time::Duration};
 
 use super::Reactor;
-use crate::{Context, blocking::Spin, driver::Ready, signal::Signal};
+use crate::{Context, blocking::Spin, driver::Ready, pace, signal::Signal, time::monotonic};
 
 /// Polling in place of sleeping, learned apart for each of the two things that are worth it.
 #[derive(Debug)]
@@ -51,16 +51,25 @@ impl<S: 'static> Reactor<S> {
     /// Waits for something to do, for no longer than `limit`.
     pub(super) fn wait(&mut self, limit: Option<Duration>) -> io::Result<()> {
         let Self { cx, ready, polling, .. } = self;
+        let owns_thread = limit != Some(Duration::ZERO);
         let limit = if cx.has_work() { Some(Duration::ZERO) } else { until_due(cx, limit) };
         let signal = Arc::clone(&cx.mailbox.signal);
         let may_sleep = limit != Some(Duration::ZERO);
         if may_sleep && polling.poll(cx, &signal, ready)? {
             signal.end_wait();
+            pace::rested(monotonic());
             return Ok(());
         }
         let sleeps = may_sleep && signal.begin_wait();
+        // A host whose loop drives this reactor rests when it sees fit.
+        if owns_thread && !sleeps {
+            pace::give_way();
+        }
         let result = cx.driver.wait(if sleeps { limit } else { Some(Duration::ZERO) }, ready);
         signal.end_wait();
+        if sleeps {
+            pace::rested(monotonic());
+        }
         result
     }
 }

@@ -6,6 +6,8 @@ use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+use zeo_reactor::give_way;
+
 use super::{Disk, DiskFile, LockError};
 
 /// The journal's files in a storage's directory: `lock`, and all others in `journal`.
@@ -110,7 +112,12 @@ impl DiskFile for RealFile {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         let mut filled = 0;
         while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
-            match self.0.read_at(rest, offset + filled as u64) {
+            if rest.len() >= LONG {
+                give_way();
+            }
+            let piece = rest.len().min(AT_ONCE);
+            match self.0.read_at(rest.get_mut(..piece).unwrap_or_default(), offset + filled as u64)
+            {
                 Ok(0) => break,
                 Ok(read) => filled += read,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -121,7 +128,13 @@ impl DiskFile for RealFile {
     }
 
     fn write_at(&self, data: &[u8], offset: u64) -> io::Result<()> {
-        self.0.write_all_at(data, offset)
+        for (piece, at) in data.chunks(AT_ONCE).zip((offset..).step_by(AT_ONCE)) {
+            if piece.len() >= LONG {
+                give_way();
+            }
+            self.0.write_all_at(piece, at)?;
+        }
+        Ok(())
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
@@ -132,6 +145,12 @@ impl DiskFile for RealFile {
         self.0.sync_data()
     }
 }
+
+/// Bytes that are read or written at once, 256 KiB: a thread keeps its CPU until the system is done
+/// with them.
+const AT_ONCE: usize = 256 << 10;
+/// Bytes whose copying takes the system some microseconds.
+const LONG: usize = 16 << 10;
 
 /// Makes the names in a directory durable.
 fn sync_dir(dir: &Path) -> io::Result<()> {

@@ -1,10 +1,11 @@
 //! Moves entries from the overlay into the index, and makes checkpoints.
 
 use std::sync::PoisonError;
-use std::thread;
 
-use super::JournalStorage;
+use zeo_reactor::give_way;
+
 use super::overlay::Queued;
+use super::{AT_ONCE, JournalStorage};
 use crate::storage::disk::Disk;
 use crate::storage::index::{Checkpoint, Index, IndexError};
 
@@ -34,11 +35,8 @@ impl Indexer {
         if let Some(newest) = oldest.last() {
             index.raise(newest.tid())?;
         }
-        for (number, queued) in oldest.iter().enumerate() {
-            if number % INSERTED_AT_ONCE == 0 {
-                // Who answers clients may need the CPU, and would wait for a slice of the scheduler.
-                thread::yield_now();
-            }
+        for queued in oldest {
+            give_way();
             index.insert(&queued.entry())?;
             if let Queued::Covered(checkpoint) = queued {
                 self.covered = Some(**checkpoint);
@@ -77,7 +75,10 @@ impl<D: Disk, I: Index> JournalStorage<D, I> {
         let mut indexer = self.indexer.lock().unwrap_or_else(PoisonError::into_inner);
         let oldest = self.overlay().oldest(self.settings.index_step);
         indexer.insert(&self.index, &oldest)?;
-        self.overlay_mut().forget(oldest.len());
+        for some in oldest.chunks(AT_ONCE) {
+            self.overlay_mut().forget(some.len());
+            give_way();
+        }
         indexer.checkpoint_if_due(&self.index, self.settings.checkpoint_entries)
     }
 
@@ -99,6 +100,3 @@ impl<D: Disk, I: Index> JournalStorage<D, I> {
         self.index.close()
     }
 }
-
-/// Entries after which others get the CPU: they take 100 to 200 µs.
-const INSERTED_AT_ONCE: usize = 16;

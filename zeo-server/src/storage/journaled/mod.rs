@@ -19,6 +19,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use zeo_proto::{Identity, Oid, Tid, Validity};
+use zeo_reactor::give_way;
 
 use super::disk::Disk;
 use super::fences::Fences;
@@ -176,7 +177,12 @@ impl<D: Disk, I: Index> JournalStorage<D, I> {
 
     /// Lets loads see what has just become durable.
     fn show(&self, queued: Vec<Queued>, last_tid: Tid) {
-        self.overlay_mut().extend(queued);
+        let mut queued = queued.into_iter();
+        while !queued.as_slice().is_empty() {
+            // Nobody looks for them yet, and loads wait for the overlay.
+            self.overlay_mut().extend(queued.by_ref().take(AT_ONCE));
+            give_way();
+        }
         self.last_tid.store(last_tid.number(), Ordering::Release);
     }
 
@@ -319,7 +325,7 @@ impl<D: Disk, I: Index> Storage for JournalStorage<D, I> {
 
     fn close(&self) -> Result<(), StorageError> {
         let committer = self.committer.lock().unwrap_or_else(PoisonError::into_inner);
-        self.overlay_mut().extend(vec![Queued::Covered(Box::new(committer.latest))]);
+        self.overlay_mut().extend([Queued::Covered(Box::new(committer.latest))]);
         while self.overlay().len() > 0 {
             self.move_into_index()?;
         }
@@ -356,5 +362,7 @@ impl From<IndexError> for StorageError {
     }
 }
 
+/// Entries that come into the overlay, or leave it, at once: loads wait meanwhile.
+const AT_ONCE: usize = 128;
 /// How much of the journal is between two milestones: 64 KiB, or one group.
 const MILESTONE_BYTES: u32 = 64 << 10;

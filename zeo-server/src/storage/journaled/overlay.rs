@@ -82,7 +82,7 @@ impl Overlay {
         self.milestones.range(range).next_back().map(|(&tid, &at)| (tid, at))
     }
 
-    pub(super) fn extend(&mut self, queued: Vec<Queued>) {
+    pub(super) fn extend(&mut self, queued: impl IntoIterator<Item = Queued>) {
         for queued in queued {
             match queued.entry() {
                 Entry::Revision(oid, tid, place) => drop(self.revisions.insert((oid, tid), place)),
