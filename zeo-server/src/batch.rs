@@ -74,7 +74,8 @@ impl Batch {
         &mut self,
         mut seal: impl FnMut(Answer) -> Result<Answer, Wanted>,
     ) -> (Page, Option<Wanted>) {
-        let mut page = Page::default();
+        let data = Vec::with_capacity(self.ready_bytes.min(PAGE_BYTES));
+        let mut page = Page { loaded: Vec::new(), data };
         while let Some(answer) = self.take_next(&page) {
             match seal(answer) {
                 Ok(answer) => page.add(answer.found),
@@ -114,7 +115,7 @@ impl Page {
 }
 
 /// A page of a batch ends at about this many bytes; one object may be larger.
-const PAGE_BYTES: usize = 1 << 20;
+const PAGE_BYTES: usize = 128 << 10;
 const _: () = assert!(PAGE_BYTES < zeo_proto::MAX_FRAME);
 
 #[cfg(test)]
