@@ -67,7 +67,8 @@ impl Wire {
 
     /// Sends bytes, and waits until all are taken.
     pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<(), Ended> {
-        self.stream.write_all(bytes).map_err(|_| self.last_words())
+        let mut pieces = bytes.chunks(AT_ONCE);
+        pieces.try_for_each(|piece| self.stream.write_all(piece)).map_err(|_| self.last_words())
     }
 
     /// Sends bytes as far as they are taken in a moment.
@@ -75,7 +76,7 @@ impl Wire {
         self.stream.set_write_timeout(Some(MOMENT)).unwrap();
         let mut written = 0;
         while written < bytes.len() {
-            match self.stream.write(&bytes[written..]) {
+            match self.stream.write(piece(&bytes[written..])) {
                 Ok(count) => written += count,
                 Err(error) if is_late(&error) => break,
                 Err(_) => return Err(self.last_words()),
@@ -119,7 +120,7 @@ impl Wire {
         self.stream.set_write_timeout(Some(MOMENT)).unwrap();
         let mut rest = block;
         while !rest.is_empty() {
-            match self.stream.write(rest) {
+            match self.stream.write(piece(rest)) {
                 Ok(count) => rest = &rest[count..],
                 Err(error) if is_late(&error) && field.goes_on() => {}
                 Err(error) if is_late(&error) => return Ok(()),
@@ -258,6 +259,13 @@ fn is_late(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut)
 }
 
+fn piece(bytes: &[u8]) -> &[u8] {
+    &bytes[..bytes.len().min(AT_ONCE)]
+}
+
+/// What is written at once: while the system has more to do, it keeps a CPU that the others, who are
+/// on the same machine here, may need.
+const AT_ONCE: usize = 16 << 10;
 /// How long a hostile peer waits before it goes on with what it does slowly.
 const MOMENT: Duration = Duration::from_millis(20);
 const PATIENCE: Duration = Duration::from_secs(10);
