@@ -157,7 +157,7 @@ fn transaction(seed: u8, size: usize) -> Vec<u8> {
 
 /// The bytes of a transaction of that size in small stores: what is held for it is what was sent.
 fn small_stores(seed: u8, size: usize) -> Vec<u8> {
-    let (data, first): (&[u8], _) = (&[7; 64 << 10], u64::from(seed) << 32);
+    let (data, first): (&[u8], _) = (&vec![7; 64 << 10], u64::from(seed) << 32);
     let count = (size / data.len()) as u64;
     let stores: Vec<Stored<'_>> = (first..first + count).map(|oid| (oid, None, data)).collect();
     Txn::new(1, seed, Tid::ZERO).bytes(1, &stores)
