@@ -132,10 +132,10 @@ impl Storage for Lawless {
         self.inner.load_before(oid, before, as_of)
     }
 
-    fn apply(&self, group: Vec<Operation>, unix_micros: u64) -> Vec<Result<Applied, Refused>> {
+    fn apply(&self, group: &[Operation], unix_micros: u64) -> Vec<Result<Applied, Refused>> {
         let asked: Vec<_> = group.iter().map(asked_about).collect();
-        let group = group.into_iter().map(|operation| self.renamed(operation)).collect();
-        let results = self.inner.apply(group, unix_micros);
+        let group: Vec<_> = group.iter().cloned().map(|one| self.renamed(one)).collect();
+        let results = self.inner.apply(&group, unix_micros);
         for (id, result) in asked.into_iter().zip(&results) {
             if *result == Ok(Applied::Outcome(Outcome::NotCommitted)) {
                 self.names().fenced.extend(id);

@@ -261,8 +261,12 @@ impl Server {
         database.commits.applying = true;
         database.groups.sizes.add(operations.len() as u64);
         let work = move || {
-            let writes: Vec<Writes> = operations.iter().map(Writes::of).collect();
-            storage.apply(operations, unix_micros).into_iter().zip(writes).collect()
+            let results = storage.apply(&operations, unix_micros);
+            let written = |(result, operation): (Result<_, _>, &Operation)| {
+                let made = result.is_ok();
+                (result, if made { Writes::of(operation) } else { Writes::default() })
+            };
+            results.into_iter().zip(&operations).map(written).collect()
         };
         let then = move |server: &mut Self, cx: &mut Context<Self>, done| {
             server.applied(cx, id, waiters, done);

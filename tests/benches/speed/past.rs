@@ -85,7 +85,7 @@ fn fill(storage: &impl Storage, objects: u64) {
             read_current: Vec::new(),
             restore: None,
         };
-        let answers = storage.apply(vec![Operation::Commit(commit)], NOW);
+        let answers = storage.apply(&[Operation::Commit(commit)], NOW);
         assert!(matches!(answers[..], [Ok(Applied::Committed(_))]), "{answers:?}");
         while storage.chores().index {
             storage.index_some().unwrap();

@@ -150,10 +150,10 @@ fn a_check_finds_every_conflict_and_writes_nothing(kind: &impl Kind) {
         bytes: 0,
     };
     let conflict = |oid| Conflict { oid: Oid::new(oid), committed: second, read: first };
-    let found = storage.apply(vec![Operation::Check(check)], NOW);
+    let found = storage.apply(&[Operation::Check(check)], NOW);
     assert_eq!(found, [Ok(Applied::Checked(vec![conflict(1), conflict(3)]))]);
     let blind = Check { snapshot: first, writes: vec![(Oid::new(1), None)], ..Check::default() };
-    let found = storage.apply(vec![Operation::Check(blind)], NOW);
+    let found = storage.apply(&[Operation::Check(blind)], NOW);
     assert_eq!(found, [Ok(Applied::Checked(vec![conflict(1)]))]);
     assert_eq!(storage.last_tid(), second);
 }
@@ -167,7 +167,7 @@ fn a_check_sees_what_was_committed_before_it_in_its_group(kind: &impl Kind) {
     };
     let group =
         vec![check(first), Operation::Commit(commit(2, [update(1, first, "b")])), check(first)];
-    let answers = storage.apply(group, NOW);
+    let answers = storage.apply(&group, NOW);
     let second = storage.last_tid();
     let conflict = Conflict { oid: Oid::new(1), committed: second, read: first };
     assert_eq!(answers[0], Ok(Applied::Checked(vec![])));
@@ -262,7 +262,7 @@ fn commits_of_one_group_see_each_other(kind: &impl Kind) {
         Operation::Outcome(query(3)),
         Operation::Commit(commit(2, [update(1, first, "b")])),
     ];
-    let answers = storage.apply(group, NOW);
+    let answers = storage.apply(&group, NOW);
     let Ok(Applied::Committed(second)) = answers[0] else { panic!("{answers:?}") };
     let Ok(Applied::Committed(third)) = answers[2] else { panic!("{answers:?}") };
     assert!(first < second && second < third);
@@ -297,7 +297,7 @@ fn nothing_is_visible_after_as_of(kind: &impl Kind) {
 fn tids_grow_when_the_clock_does_not(kind: &impl Kind) {
     let storage = kind.open();
     let at = |id, micros| {
-        let answers = storage.apply(vec![Operation::Commit(commit(id, []))], micros);
+        let answers = storage.apply(&[Operation::Commit(commit(id, []))], micros);
         let Ok(Applied::Committed(tid)) = answers[0] else { panic!("{answers:?}") };
         tid
     };
@@ -366,7 +366,7 @@ fn an_outcome_of_another_epoch_is_too_old(kind: &impl Kind) {
     let storage = kind.open();
     committed(&storage, commit(1, [new(1, "a")]));
     let foreign = OutcomeQuery { epoch: 7, ..query(1) };
-    let answers = storage.apply(vec![Operation::Outcome(foreign)], NOW);
+    let answers = storage.apply(&[Operation::Outcome(foreign)], NOW);
     assert_eq!(answers, [Ok(Applied::Outcome(Outcome::TooOldToKnow))]);
 }
 
@@ -374,7 +374,7 @@ fn oids_are_never_handed_out_twice(kind: &impl Kind) {
     let mut storage = kind.open();
     let mut taken = BTreeSet::from([Oid::ROOT]);
     for count in [1, 7, 5_000, 1, 0, 10_000] {
-        let answers = storage.apply(vec![Operation::ReserveOids(count); 2], NOW);
+        let answers = storage.apply(&[(); 2].map(|()| Operation::ReserveOids(count)), NOW);
         for answer in answers {
             let Ok(Applied::Reserved(first)) = answer else { panic!("{answer:?}") };
             for number in 0..u64::from(count) {
@@ -391,7 +391,7 @@ fn an_oid_chosen_by_a_client_is_not_handed_out(kind: &impl Kind) {
     let storage = kind.open();
     committed(&storage, commit(1, [new(9_000, "a")]));
     let storage = kind.reopen(storage);
-    let answers = storage.apply(vec![Operation::ReserveOids(1)], NOW);
+    let answers = storage.apply(&[Operation::ReserveOids(1)], NOW);
     assert!(matches!(answers[0], Ok(Applied::Reserved(oid)) if oid > Oid::new(9_000)));
 }
 
@@ -469,8 +469,8 @@ fn every_load_of_a_random_history_is_that_of_the_model(kind: &impl Kind) {
     for round in 0..60 {
         let commits: Vec<_> =
             (0..=random.below(4)).map(|_| model.random_commit(&mut random)).collect();
-        let group = commits.iter().cloned().map(Operation::Commit).collect();
-        let answers = storage.apply(group, NOW + round);
+        let group: Vec<_> = commits.iter().cloned().map(Operation::Commit).collect();
+        let answers = storage.apply(&group, NOW + round);
         commits.iter().zip(&answers).for_each(|(commit, answer)| model.answered(commit, answer));
         if random.below(3) == 0 {
             storage.index_some().unwrap();

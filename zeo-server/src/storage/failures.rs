@@ -57,11 +57,11 @@ fn all_that_depended_on_a_refused_group_is_refused_with_it() {
             Operation::Check(Check::default()),
         ]
     };
-    let answers = storage.apply(group(), NOW);
+    let answers = storage.apply(&group(), NOW);
     assert_eq!(answers, vec![Err(Refused::DiskFull); 5]);
     assert_eq!(load(&storage, 1), revision(first, None, "a"));
     world.disk.set_capacity(None);
-    assert!(matches!(storage.apply(group(), NOW)[0], Ok(Applied::Committed(_))));
+    assert!(matches!(storage.apply(&group(), NOW)[0], Ok(Applied::Committed(_))));
 }
 
 #[test]
@@ -104,7 +104,7 @@ fn a_failed_write_is_like_a_failed_sync() {
         Operation::Commit(commit(3, [update(1, first, "c")])),
         Operation::Check(Check::default()),
     ];
-    let answers = storage.apply(group, NOW);
+    let answers = storage.apply(&group, NOW);
     assert!(matches!(answers[0], Err(Refused::Unknown(_))), "{answers:?}");
     let (lost, check) = (&answers[1], &answers[2]);
     assert!(matches!(lost, Err(Refused::Failed(_))), "surely not committed: {answers:?}");
@@ -123,7 +123,7 @@ fn nobody_is_told_not_committed_while_that_is_unknown() {
     let storage = world.open().unwrap();
     world.disk.fail_sync_in(0);
     apply(&storage, commit(1, [new(1, "a")])).unwrap_err();
-    let answers = storage.apply(vec![Operation::Outcome(query(1))], NOW);
+    let answers = storage.apply(&[Operation::Outcome(query(1))], NOW);
     assert!(matches!(answers[0], Err(Refused::Failed(_))), "{answers:?}");
 }
 
@@ -246,6 +246,6 @@ fn the_past_is_read_beside_commits_and_chores() {
 fn assert_refuses_to_write(storage: &Simulated) {
     let refused = apply(storage, commit(90, [new(90, "x")]));
     assert!(matches!(refused, Err(Refused::Failed(_))), "{refused:?}");
-    let refused = storage.apply(vec![Operation::ReserveOids(1)], NOW);
+    let refused = storage.apply(&[Operation::ReserveOids(1)], NOW);
     assert!(matches!(refused[0], Err(Refused::Failed(_))), "{refused:?}");
 }

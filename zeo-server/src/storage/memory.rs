@@ -85,16 +85,16 @@ impl Storage for MemoryStorage {
         }))
     }
 
-    fn apply(&self, group: Vec<Operation>, unix_micros: u64) -> Vec<Result<Applied, Refused>> {
+    fn apply(&self, group: &[Operation], unix_micros: u64) -> Vec<Result<Applied, Refused>> {
         let mut state = self.write();
         let epoch = self.identity.epoch;
-        let apply = |operation| match operation {
+        let apply = |operation: &Operation| match operation {
             Operation::Commit(commit) => state.commit(commit, unix_micros).map(Applied::Committed),
-            Operation::Check(check) => Ok(Applied::Checked(state.conflicts(&check))),
-            Operation::ReserveOids(count) => state.reserve(count).map(Applied::Reserved),
-            Operation::Outcome(query) => Ok(Applied::Outcome(state.outcome(query, epoch))),
+            Operation::Check(check) => Ok(Applied::Checked(state.conflicts(check))),
+            &Operation::ReserveOids(count) => state.reserve(count).map(Applied::Reserved),
+            &Operation::Outcome(query) => Ok(Applied::Outcome(state.outcome(query, epoch))),
         };
-        group.into_iter().map(apply).collect()
+        group.iter().map(apply).collect()
     }
 
     fn changes_since(
@@ -150,7 +150,7 @@ impl Storage for MemoryStorage {
 }
 
 impl State {
-    fn commit(&mut self, commit: Commit, unix_micros: u64) -> Result<Tid, Refused> {
+    fn commit(&mut self, commit: &Commit, unix_micros: u64) -> Result<Tid, Refused> {
         if let Some(&tid) = self.outcomes.get(&commit.id) {
             return Ok(tid);
         }
@@ -158,16 +158,17 @@ impl State {
             return Err(Refused::Fenced);
         }
         let current = |oid| Ok::<_, std::convert::Infallible>(self.current(oid));
-        let Ok(checked) = check::writes(&commit, current);
+        let Ok(checked) = check::writes(commit, current);
         checked.map_err(Refused::Conflict)?;
-        let tid = check::tid_of(&commit, self.last_tid, unix_micros)?;
-        let writes = commit.records.into_iter().map(|record| Ok((record.oid, data(record.body)?)));
+        let tid = check::tid_of(commit, self.last_tid, unix_micros)?;
+        let writes = commit.records.iter().map(|record| Ok((record.oid, data(&record.body)?)));
         let writes: Result<BTreeMap<_, _>, std::io::Error> = writes.collect();
         let writes = writes.map_err(|error| Refused::Failed(error.to_string()))?;
         self.outcomes.insert(commit.id, tid);
         let records = u32::try_from(writes.len()).unwrap_or(u32::MAX);
-        let Commit { id, snapshot, meta, .. } = commit;
-        self.insert(TransactionHead { tid, id, snapshot, meta, records }, writes);
+        let Commit { id, snapshot, ref meta, .. } = *commit;
+        let head = TransactionHead { tid, id, snapshot, meta: meta.clone(), records };
+        self.insert(head, writes);
         Ok(tid)
     }
 
@@ -223,10 +224,10 @@ impl State {
 /// The data of a revision, `None` if it is a deletion, and what it refers to.
 type Written = (Option<Bytes>, Option<Vec<Oid>>);
 
-fn data(body: Body) -> std::io::Result<Written> {
+fn data(body: &Body) -> std::io::Result<Written> {
     match body {
         Body::Deleted => Ok((None, None)),
-        Body::Held { data, refs } => Ok((Some(data), refs)),
+        Body::Held { data, refs } => Ok((Some(data.clone()), refs.clone())),
         Body::Spilled(spilled) => spilled.read().map(|(data, refs)| (Some(data), refs)),
     }
 }

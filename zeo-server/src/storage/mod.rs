@@ -126,7 +126,7 @@ pub trait Storage: Send + Sync + std::fmt::Debug + 'static {
     /// leaves nothing behind and does not disturb the others. Results come in the order of the
     /// operations. When this returns, what it says is durable. `unix_micros` is the time of day
     /// that tids are made from. Calls do not overlap.
-    fn apply(&self, group: Vec<Operation>, unix_micros: u64) -> Vec<Result<Applied, Refused>>;
+    fn apply(&self, group: &[Operation], unix_micros: u64) -> Vec<Result<Applied, Refused>>;
 
     /// A place for the data of a transaction that is too large to wait in memory for its commit;
     /// `None` where memory is all there is.

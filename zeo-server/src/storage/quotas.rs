@@ -19,7 +19,7 @@ fn a_quota_refuses_what_would_go_beyond_it_and_writes_nothing() {
     let before = storage.usage().journal_bytes;
     let check = Check { bytes: 2_000, ..Check::default() };
     let answers = storage.apply(
-        vec![
+        &[
             Operation::Check(check),
             Operation::Check(Check::default()),
             Operation::Outcome(query(1)),
@@ -53,11 +53,11 @@ fn a_full_quota_refuses_deletes_undos_and_oids_until_it_is_raised() {
             Operation::ReserveOids(100_000),
         ]
     };
-    assert_eq!(storage.apply(group(), NOW), refused);
+    assert_eq!(storage.apply(&group(), NOW), refused);
     assert_eq!(storage.usage().journal_bytes, used);
     drop(storage);
     let storage = world.open_with(with_quota(used + 1_000)).unwrap();
-    assert!(matches!(storage.apply(group(), NOW)[0], Ok(Applied::Committed(_))));
+    assert!(matches!(storage.apply(&group(), NOW)[0], Ok(Applied::Committed(_))));
 }
 
 /// A vote that holds is a promise: what is committed must not need more room than was asked for.
@@ -79,7 +79,7 @@ fn what_a_check_has_room_for_a_commit_has_room_for() {
             read_current: Vec::new(),
             bytes: data + commit.meta.size() as u64,
         };
-        let checked = storage.apply(vec![Operation::Check(check)], NOW);
+        let checked = storage.apply(&[Operation::Check(check)], NOW);
         let done = apply(&storage, commit);
         assert_eq!(checked[0].is_ok(), done.is_ok(), "{spare}");
         assert!(storage.usage().journal_bytes <= quota, "{spare}");

@@ -117,7 +117,7 @@ impl<D: Disk> Storage for SalvagedStorage<D> {
         Ok(Found::Revision(validity, self.journal.load(place, oid, validity.serial)?))
     }
 
-    fn apply(&self, group: Vec<Operation>, _: u64) -> Vec<Result<Applied, Refused>> {
+    fn apply(&self, group: &[Operation], _: u64) -> Vec<Result<Applied, Refused>> {
         group.iter().map(|operation| self.answer(operation)).collect()
     }
 

@@ -65,7 +65,7 @@ pub(super) fn query(id: u64) -> OutcomeQuery {
 }
 
 pub(super) fn apply(storage: &dyn Storage, commit: Commit) -> Result<Applied, Refused> {
-    storage.apply(vec![Operation::Commit(commit)], NOW).pop().unwrap()
+    storage.apply(&[Operation::Commit(commit)], NOW).pop().unwrap()
 }
 
 pub(super) fn committed(storage: &dyn Storage, commit: Commit) -> Tid {
@@ -76,7 +76,7 @@ pub(super) fn committed(storage: &dyn Storage, commit: Commit) -> Tid {
 }
 
 pub(super) fn outcome(storage: &dyn Storage, id: u64) -> Outcome {
-    match storage.apply(vec![Operation::Outcome(query(id))], NOW).pop().unwrap() {
+    match storage.apply(&[Operation::Outcome(query(id))], NOW).pop().unwrap() {
         Ok(Applied::Outcome(outcome)) => outcome,
         answer => panic!("{answer:?}"),
     }

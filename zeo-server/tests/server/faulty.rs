@@ -141,7 +141,7 @@ impl Storage for Faulty {
         self.storage.load_before(oid, before, as_of)
     }
 
-    fn apply(&self, group: Vec<Operation>, unix_micros: u64) -> Vec<Result<Applied, Refused>> {
+    fn apply(&self, group: &[Operation], unix_micros: u64) -> Vec<Result<Applied, Refused>> {
         assert!(!self.used().overlay_full, "the server must wait for the index");
         self.wait_to_apply();
         if self.used().disk_full {

@@ -387,7 +387,7 @@ fn four_commits(storage: &dyn Storage) -> [Tid; 4] {
 
 /// Commits so many seconds after the beginning: there is room between the tids.
 fn committed_at(storage: &dyn Storage, seconds: u64, commit: Commit) -> Tid {
-    let answers = storage.apply(vec![Operation::Commit(commit)], NOW + seconds * 1_000_000);
+    let answers = storage.apply(&[Operation::Commit(commit)], NOW + seconds * 1_000_000);
     let [Ok(Applied::Committed(tid))] = answers[..] else { panic!("{answers:?}") };
     tid
 }

@@ -217,9 +217,9 @@ impl<S: Storage> Storage for Served<S> {
         })
     }
 
-    fn apply(&self, group: Vec<Operation>, unix_micros: u64) -> Vec<Result<Applied, Refused>> {
+    fn apply(&self, group: &[Operation], unix_micros: u64) -> Vec<Result<Applied, Refused>> {
         self.line().set_clock(unix_micros);
-        let group: Vec<_> = group.into_iter().map(|one| self.prepare_to_ask(one)).collect();
+        let group: Vec<_> = group.iter().map(|one| self.prepare_to_ask(one.clone())).collect();
         let mut line = self.line();
         let calls: Vec<CallId> = line.with(|to| {
             let sent =

@@ -199,7 +199,7 @@ impl World {
         let commits: Vec<_> =
             (0..count).map(|_| self.model.random_commit(&mut self.random)).collect();
         let group: Vec<_> = commits.iter().map(|commit| self.as_sent(storage, commit)).collect();
-        let answers = storage.apply(group, now);
+        let answers = storage.apply(&group, now);
         let mut goes_on = true;
         for (commit, answer) in commits.into_iter().zip(answers) {
             match answer {
@@ -234,7 +234,7 @@ impl World {
     fn reserve(&mut self, storage: &Simulated) -> bool {
         let count = self.random.below(700);
         let group = vec![Operation::ReserveOids(u32::try_from(count).unwrap())];
-        let first = match storage.apply(group, NOW).pop() {
+        let first = match storage.apply(&group, NOW).pop() {
             Some(Ok(Applied::Reserved(first))) => first,
             answer => return answer == Some(Err(Refused::DiskFull)),
         };
@@ -248,7 +248,7 @@ impl World {
 /// The outcome of a commit; asked for again if the index failed at the first time.
 fn outcome(storage: &Simulated, commit: &Commit) -> Outcome {
     let query = OutcomeQuery { id: commit.id, snapshot: commit.snapshot, ..query(0) };
-    let ask = || storage.apply(vec![Operation::Outcome(query)], NOW).pop().unwrap();
+    let ask = || storage.apply(&[Operation::Outcome(query)], NOW).pop().unwrap();
     match ask().or_else(|_| ask()) {
         Ok(Applied::Outcome(outcome)) => outcome,
         answer => panic!("{answer:?}"),

@@ -299,7 +299,7 @@ impl Sound {
             false
         };
         let lost = self.revisions.iter().filter(is_lost).map(|&(_, tid, _)| tid).collect();
-        let refused = storage.apply(vec![Operation::ReserveOids(1)], NOW);
+        let refused = storage.apply(&[Operation::ReserveOids(1)], NOW);
         assert!(matches!(refused[..], [Err(Refused::Failed(_))]), "{refused:?}");
         assert_eq!(world.segment(place.segment), before);
         lost

@@ -79,7 +79,7 @@ fn live(storage: &Simulated, number: u8, what: u8, style: u8) {
     if what & 0x40 != 0 {
         group.push(Operation::Commit(commit(number + 100, what ^ 9)));
     }
-    for answer in storage.apply(group, NOW) {
+    for answer in storage.apply(&group, NOW) {
         assert!(matches!(answer, Ok(Applied::Committed(_))), "{answer:?}");
     }
     if style & 1 != 0 && number % 4 == style >> 1 & 3 {
@@ -117,7 +117,7 @@ pub(super) fn takes_a_commit(storage: &Simulated, oid: Oid) {
     let last = storage.last_tid();
     let id = TxnId::from_bytes((1_u128 << 64 | u128::from(last.number())).to_be_bytes());
     let commit = Commit { id, records, ..commit(0, 0) };
-    match storage.apply(vec![Operation::Commit(commit)], NOW).pop() {
+    match storage.apply(&[Operation::Commit(commit)], NOW).pop() {
         Some(Ok(Applied::Committed(tid))) if tid > last => {
             let found = storage.load_before(oid, Tid::MAX, tid);
             let is_new =

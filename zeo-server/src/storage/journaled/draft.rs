@@ -90,12 +90,12 @@ impl<'a, D: Disk, I: Index> Draft<'a, D, I> {
     }
 
     /// Does what the operation asks for, and keeps the answer until the group is durable.
-    pub(super) fn carry_out(&mut self, operation: Operation) {
+    pub(super) fn carry_out(&mut self, operation: &Operation) {
         let answer = match operation {
-            Operation::Commit(commit) => self.commit(&commit).map(Applied::Committed),
-            Operation::Check(check) => self.check(&check).map(Applied::Checked),
-            Operation::ReserveOids(count) => self.reserve(count).map(Applied::Reserved),
-            Operation::Outcome(query) => self.outcome(query).map(Applied::Outcome),
+            Operation::Commit(commit) => self.commit(commit).map(Applied::Committed),
+            Operation::Check(check) => self.check(check).map(Applied::Checked),
+            &Operation::ReserveOids(count) => self.reserve(count).map(Applied::Reserved),
+            &Operation::Outcome(query) => self.outcome(query).map(Applied::Outcome),
         };
         self.drafted.answers.push(answer);
     }

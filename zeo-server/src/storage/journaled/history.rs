@@ -309,7 +309,7 @@ mod tests {
         let storage = world.filled(9);
         let mut group = vec![Operation::Commit(commit(20, [new(99, "a")]))];
         group.extend((21..29).map(|id| Operation::Commit(commit(id, [new(id, "b")]))));
-        let [Ok(Applied::Committed(first)), ..] = storage.apply(group, NOW)[..] else { panic!() };
+        let [Ok(Applied::Committed(first)), ..] = storage.apply(&group, NOW)[..] else { panic!() };
         let second = committed(&storage, commit(30, [update(99, first, "c")]));
         let limit = HistoryLimit { entries: 9, bytes: 1 << 20 };
         let entries = storage.history(Oid::new(99), Tid::MAX, Tid::MAX, limit).unwrap();

@@ -222,9 +222,9 @@ impl<D: Disk, I: Index> Storage for JournalStorage<D, I> {
         Ok(Found::Revision(validity, data))
     }
 
-    fn apply(&self, group: Vec<Operation>, unix_micros: u64) -> Answers {
+    fn apply(&self, group: &[Operation], unix_micros: u64) -> Answers {
         let mut committer = self.committer.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut operations = group.into_iter();
+        let mut operations = group.iter();
         let mut answers = Vec::new();
         while !operations.as_slice().is_empty() {
             if let Err(error) = self.make_room() {

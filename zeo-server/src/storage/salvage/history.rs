@@ -104,7 +104,7 @@ mod tests {
         let storage = world.open().unwrap();
         for round in 0..50 {
             let commit = model.random_commit(&mut random);
-            let answers = storage.apply(vec![Operation::Commit(commit.clone())], NOW + round);
+            let answers = storage.apply(&[Operation::Commit(commit.clone())], NOW + round);
             model.answered(&commit, &answers[0]);
         }
         drop(storage);

@@ -154,7 +154,7 @@ impl Model {
     fn check_outcomes(&self, storage: &dyn Storage) {
         for (&id, &tid) in &self.outcomes {
             let query = OutcomeQuery { id, ..query(0) };
-            let answers = storage.apply(vec![Operation::Outcome(query)], NOW);
+            let answers = storage.apply(&[Operation::Outcome(query)], NOW);
             assert_eq!(answers, [Ok(Applied::Outcome(Outcome::Committed(tid)))]);
         }
     }
