@@ -15,15 +15,25 @@ use crate::time::monotonic;
 /// Lets other threads have the CPU, if this one has worked for a while. It costs a look at the clock;
 /// long work calls it every few microseconds.
 ///
-/// Nobody gets more by this than this thread has had itself: beside threads that never rest it works
-/// for as long as they did before it gives way again.
+/// Beside threads that never rest it works for as long as they did before it gives way again, so that
+/// they do not get a CPU of which it needs its part.
 pub fn give_way() {
     PACE.set(PACE.get().step(monotonic(), thread::yield_now));
 }
 
-/// Takes note that this thread has just slept, or let others have the CPU.
+/// Takes note that this thread has slept, or let others have the CPU, up to now.
 pub(crate) fn rested(now: Instant) {
-    PACE.set(Pace { since: Some(now), ..PACE.get() });
+    PACE.set(PACE.get().rest(now));
+}
+
+/// Takes note of a wait that began at `before` and has just ended, if the thread has slept for it;
+/// returns the time.
+pub(crate) fn waited(before: Instant) -> Instant {
+    let now = monotonic();
+    if now.duration_since(before) >= SLEPT {
+        rested(now);
+    }
+    now
 }
 
 #[derive(Clone, Copy)]
@@ -39,6 +49,11 @@ impl Pace {
         Self { since: None, taken: Duration::ZERO }
     }
 
+    /// What others took is forgotten little by little: they may be gone.
+    fn rest(self, now: Instant) -> Self {
+        Self { since: Some(now), taken: self.taken / 2 }
+    }
+
     fn step(self, now: Instant, give: impl FnOnce()) -> Self {
         let Some(since) = self.since else { return Self { since: Some(now), ..self } };
         if now.duration_since(since) < self.taken.max(SHORT) {
@@ -46,7 +61,7 @@ impl Pace {
         }
         give();
         let after = monotonic();
-        Self { since: Some(after), taken: after.duration_since(now) }
+        Self { since: Some(after), taken: after.duration_since(now).min(SLICE) }
     }
 }
 
@@ -56,6 +71,10 @@ thread_local! {
 
 /// What a thread may always work without giving way: less than it takes to wake another CPU.
 const SHORT: Duration = Duration::from_micros(50);
+/// A wait that was not shorter was no mere look.
+const SLEPT: Duration = Duration::from_micros(10);
+/// What schedulers give a thread at once; whoever got the CPU back later than that was stopped.
+const SLICE: Duration = Duration::from_millis(4);
 
 #[cfg(test)]
 mod tests {
@@ -78,6 +97,18 @@ mod tests {
         let pace = Pace { since: Some(start), taken };
         assert!(!gives(pace, start + taken / 2));
         assert!(gives(pace, start + taken));
+    }
+
+    /// Threads whose work is never that long would not give way again in their lives.
+    #[test]
+    fn what_others_took_is_forgotten() {
+        let start = monotonic();
+        let mut pace = Pace { since: Some(start), taken: SLICE };
+        assert!(!gives(pace, start + SHORT));
+        for _ in 0..8 {
+            pace = pace.rest(start);
+        }
+        assert!(gives(pace, start + SHORT));
     }
 
     fn gives(pace: Pace, now: Instant) -> bool {

@@ -46,7 +46,7 @@ impl fmt::Display for Time {
     }
 }
 
-/// The machine's monotonic clock, for what is bound to real threads: the mio driver and waiting.
+/// The machine's monotonic clock, for what is bound to real threads: the mio driver, waiting and giving way.
 #[expect(clippy::disallowed_methods, reason = "the one place that reads the monotonic clock")]
 pub(crate) fn monotonic() -> Instant {
     Instant::now()

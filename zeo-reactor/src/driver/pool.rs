@@ -80,10 +80,11 @@ impl fmt::Debug for ThreadPool {
 }
 
 fn work(jobs: &Receiver<(Instant, Work)>, waits: &Mutex<Waits>, closing: &AtomicBool) {
-    for (submitted, job) in jobs {
-        let begun = monotonic();
+    loop {
+        let before = monotonic();
+        let Ok((submitted, job)) = jobs.recv() else { return };
+        let begun = pace::waited(before);
         lock(waits).add(begun.duration_since(submitted));
-        pace::rested(begun);
         if !closing.load(Ordering::SeqCst) {
             let delivery = job();
             lock(waits).add_work(monotonic().duration_since(begun));

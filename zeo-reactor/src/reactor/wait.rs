@@ -65,11 +65,10 @@ impl<S: 'static> Reactor<S> {
         if owns_thread && !sleeps {
             pace::give_way();
         }
+        let before = monotonic();
         let result = cx.driver.wait(if sleeps { limit } else { Some(Duration::ZERO) }, ready);
         signal.end_wait();
-        if sleeps {
-            pace::rested(monotonic());
-        }
+        pace::waited(before);
         result
     }
 }

@@ -179,7 +179,7 @@ impl<D: Disk, I: Index> JournalStorage<D, I> {
     fn show(&self, queued: Vec<Queued>, last_tid: Tid) {
         let mut queued = queued.into_iter();
         while !queued.as_slice().is_empty() {
-            // Nobody looks for them yet, and loads wait for the overlay.
+            // No reader may know of them yet, and loads wait for the overlay.
             self.overlay_mut().extend(queued.by_ref().take(AT_ONCE));
             give_way();
         }
