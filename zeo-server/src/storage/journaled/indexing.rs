@@ -31,9 +31,8 @@ impl Indexer {
         index: &impl Index,
         oldest: &[Queued],
     ) -> Result<(), IndexError> {
-        // They are in the order of their transactions.
-        if let Some(newest) = oldest.last() {
-            index.raise(newest.tid())?;
+        if let Some(newest) = oldest.iter().map(Queued::tid).max() {
+            index.raise(newest)?;
         }
         for queued in oldest {
             give_way();
@@ -98,5 +97,24 @@ impl<D: Disk, I: Index> JournalStorage<D, I> {
             self.index.write_checkpoint(checkpoint)?;
         }
         self.index.close()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::storage::index::Index;
+    use crate::storage::testing::{NOW, World, commit, new};
+    use crate::storage::{Operation, Storage};
+
+    /// Of a group, the revisions come before the outcomes: a step that ended with the outcome of the
+    /// first noted that there was nothing newer than that, beside revisions of the second.
+    #[test]
+    fn no_entry_is_newer_than_what_was_noted_before_it() {
+        let storage = World::new(1).open().unwrap();
+        let group = [commit(1, [new(1, "a"), new(2, "a")]), commit(2, [new(3, "b"), new(4, "b")])];
+        assert_eq!(storage.settings.index_step, 5, "it ends with the first outcome");
+        storage.apply(&group.map(Operation::Commit), NOW);
+        storage.move_into_index().unwrap();
+        assert_eq!(storage.index.raised().unwrap(), storage.last_tid());
     }
 }
